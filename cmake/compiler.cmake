@@ -27,6 +27,8 @@ if(HAVE_NO_INTERPOSITION)
   add_compile_options(-fno-semantic-interposition)
 endif()
 
+# Empty, as in the files that define it themselves.
+add_compile_definitions(_GNU_SOURCE=)
 if(LULL_STRESS)
   add_compile_definitions(LULL_STRESS=1)
 endif()
