@@ -1,6 +1,6 @@
 /* An indexed 4-ary min-heap of embedded nodes.  Keys stand beside the node pointers, so
    the four children of an entry are one or two cache lines; nodes know their place, so
-   removal is real.  Equal keys leave in the order in which they came (order counts up). */
+   removal is real.  Equal keys leave in the order in which they came. */
 #ifndef LULL_HEAP_H
 #define LULL_HEAP_H
 
@@ -17,8 +17,8 @@ struct heap {
     uint64_t order;
 };
 
-/* Inserts node (not in the heap) with key, or moves it when it is in.  A new place in
-   `order` either way.  -ENOMEM: it is not in the heap, except a move, which never fails. */
+/* Inserts node with key, or moves it when it is in; either way it comes after those with
+   an equal key.  -ENOMEM: it was not inserted.  A move never fails. */
 int heap_set(struct heap *h, lull_timer *node, int64_t key, lull_alloc alloc, void *ud);
 void heap_remove(struct heap *h, lull_timer *node);
 void heap_free(struct heap *h, lull_alloc alloc, void *ud);

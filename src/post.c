@@ -95,7 +95,8 @@ void lull_wakeup(lull_loop *loop)
     if (atomic_exchange(&loop->awake, true))
         return;
     int saved = errno;
-    while (write(loop->wake_write, &(uint64_t){1}, sizeof(uint64_t)) < 0 && errno == EINTR)
+    uint64_t one = 1;
+    while (write(loop->wake_write, &one, sizeof one) < 0 && errno == EINTR)
         ;
     errno = saved;
 }

@@ -71,6 +71,7 @@ int lull_milliseconds(int64_t timeout);
 int lull_call_recv(struct lull_selector *s, lull_watch *w, void *data, size_t size);
 int lull_call_send(struct lull_selector *s, lull_watch *w, const void *data, size_t size);
 int lull_call_accept(struct lull_selector *s, lull_watch *w, void *addr, unsigned *len);
-int lull_call_connect(struct lull_selector *s, lull_watch *w, const void *addr, unsigned len);
+int lull_call_connect(struct lull_selector *s, lull_watch *w, const void *addr,
+                      unsigned len);
 
 #endif

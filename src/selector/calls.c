@@ -114,7 +114,8 @@ static int end_connect(lull_watch *w, const void *addr, unsigned len)
     return -error;
 }
 
-int lull_call_connect(struct lull_selector *s, lull_watch *w, const void *addr, unsigned len)
+int lull_call_connect(struct lull_selector *s, lull_watch *w, const void *addr,
+                      unsigned len)
 {
     (void)s;
     return w->flags & LULL_WATCH_CONNECT ? end_connect(w, addr, len)

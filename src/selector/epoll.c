@@ -91,7 +91,7 @@ static int sleep_finely(struct epoll *s, struct epoll_event *e, int max, int64_t
 #endif
 }
 
-static int sleep_until_event(struct epoll *s, struct epoll_event *e, int max, int64_t timeout)
+static int sleep_until(struct epoll *s, struct epoll_event *e, int max, int64_t timeout)
 {
     if (timeout > 0 && !s->coarse) {
         int n = sleep_finely(s, e, max, timeout);
@@ -106,14 +106,15 @@ static unsigned meaning(uint32_t events, unsigned armed)
 {
     if (events & (EPOLLHUP | EPOLLERR))
         return armed;
-    return ((events & EPOLLIN ? LULL_READ : 0) | (events & EPOLLOUT ? LULL_WRITE : 0)) & armed;
+    unsigned in = events & EPOLLIN ? LULL_READ : 0, out = events & EPOLLOUT ? LULL_WRITE : 0;
+    return (in | out) & armed;
 }
 
-static int epoll_look(struct lull_selector *base, int64_t timeout, struct lull_fact *facts,
-                      int max)
+static int epoll_look(struct lull_selector *base, int64_t timeout,
+                      struct lull_fact *facts, int max)
 {
     struct epoll_event e[BATCH];
-    int n = sleep_until_event((struct epoll *)base, e, max < BATCH ? max : BATCH, timeout);
+    int n = sleep_until((struct epoll *)base, e, max < BATCH ? max : BATCH, timeout);
     if (n < 0)
         return errno == EINTR ? 0 : -errno;
     for (int i = 0; i < n; i++) {

@@ -103,7 +103,7 @@ static int poll_arm(struct lull_selector *base, lull_watch *w, unsigned events)
     return 0;
 }
 
-static int sleep_until_event(struct poll *s, int64_t timeout)
+static int sleep_until(struct poll *s, int64_t timeout)
 {
 #ifdef __APPLE__
     return poll(s->fds, s->count, lull_milliseconds(timeout));
@@ -117,14 +117,15 @@ static unsigned meaning(short events, unsigned armed)
 {
     if (events & (POLLHUP | POLLERR | POLLNVAL))
         return armed;
-    return ((events & POLLIN ? LULL_READ : 0) | (events & POLLOUT ? LULL_WRITE : 0)) & armed;
+    unsigned in = events & POLLIN ? LULL_READ : 0, out = events & POLLOUT ? LULL_WRITE : 0;
+    return (in | out) & armed;
 }
 
-static int poll_look(struct lull_selector *base, int64_t timeout, struct lull_fact *facts,
-                     int max)
+static int poll_look(struct lull_selector *base, int64_t timeout,
+                     struct lull_fact *facts, int max)
 {
     struct poll *s = (struct poll *)base;
-    int ready = sleep_until_event(s, timeout), n = 0;
+    int ready = sleep_until(s, timeout), n = 0;
     if (ready < 0)
         return errno == EINTR ? 0 : -errno;
     uint32_t i = s->first < s->count ? s->first : 0;

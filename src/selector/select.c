@@ -86,9 +86,11 @@ static bool hung_up(int fd)
 
 static unsigned meaning(const lull_watch *w, const fd_set *reads, const fd_set *writes)
 {
-    unsigned events = (FD_ISSET(w->fd, reads) ? LULL_READ : 0) |
-                      (FD_ISSET(w->fd, writes) ? LULL_WRITE : 0);
-    return events == LULL_READ && w->armed != events && hung_up(w->fd) ? w->armed : events;
+    unsigned in = FD_ISSET(w->fd, reads) ? LULL_READ : 0;
+    unsigned out = FD_ISSET(w->fd, writes) ? LULL_WRITE : 0;
+    if (in && !out && w->armed & LULL_WRITE && hung_up(w->fd))
+        out = LULL_WRITE;
+    return in | out;
 }
 
 /* Fills the sets with those descriptors that are not open. */
@@ -101,19 +103,19 @@ static void find_closed(const struct select *s, fd_set *reads, fd_set *writes)
     }
 }
 
-static int select_look(struct lull_selector *base, int64_t timeout, struct lull_fact *facts,
-                       int max)
+static int select_look(struct lull_selector *base, int64_t timeout,
+                       struct lull_fact *facts, int max)
 {
     struct select *s = (struct select *)base;
     struct timespec t = {(time_t)(timeout / 1000000000), (long)(timeout % 1000000000)};
     fd_set reads = s->reads, writes = s->writes;
-    int ready = pselect(s->top, &reads, &writes, NULL, timeout < 0 ? NULL : &t, NULL), n = 0;
+    int ready = pselect(s->top, &reads, &writes, NULL, timeout < 0 ? NULL : &t, NULL);
     if (ready < 0 && errno == EBADF)
         find_closed(s, &reads, &writes);
     else if (ready <= 0)
         return ready == 0 || errno == EINTR ? 0 : -errno;
-    int fd = s->first < s->top ? s->first : 0;
-    for (int left = s->top; left > 0 && n < max; left--, fd = fd + 1 < s->top ? fd + 1 : 0) {
+    int n = 0, fd = s->first < s->top ? s->first : 0;
+    for (int seen = 0; seen < s->top && n < max; seen++, fd = (fd + 1) % s->top) {
         unsigned events = s->watches[fd] ? meaning(s->watches[fd], &reads, &writes) : 0;
         if (events != 0)
             facts[n++] = (struct lull_fact){s->watches[fd], events};
