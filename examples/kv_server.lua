@@ -12,7 +12,8 @@ local net = require "lull.net"
 local here = debug.getinfo(1, "S").source:match("^@(.*/)") or ""
 local store = dofile(here .. "kv_store.lua")
 
-local byte, find, match, sub, concat = string.byte, string.find, string.match, string.sub, table.concat
+local byte, find, match, sub = string.byte, string.find, string.match, string.sub
+local concat = table.concat
 
 local MAX_BULK, MAX_ARGS = 512 * 1024 * 1024, 1024 * 1024
 local MAX_QUERY, MAX_LINE, MAX_BATCH = 1024 * 1024 * 1024, 64 * 1024, 64 * 1024
@@ -29,8 +30,12 @@ local Client = {}
 Client.__index = Client
 
 local function new_client(stream)
-  local client = { stream = stream, buffer = "", pos = 1, args = {}, replies = {}, count = 0, pending = 0 }
-  return setmetatable(client, Client)
+  return setmetatable({
+    stream = stream,
+    buffer = "", pos = 1,                    -- what has been received, read up to pos
+    args = {},                               -- the words of the current command
+    replies = {}, count = 0, pending = 0,    -- what is to be sent, and its bytes
+  }, Client)
 end
 
 -- Replies --------------------------------------------------------------------------
@@ -51,14 +56,14 @@ end
 
 -- The parser -----------------------------------------------------------------------
 -- It is written in direct style: it asks for a line, a number, some bytes, and gets them,
--- however many packets they came in.  Only more() waits, and it sends first what is due.
+-- however many packets they came in.  Only more() waits; first it sends what is due.
 -- Each function returns nil at the end of the stream, and nil, message for bad input.
 
 -- Waits until n bytes from pos on are at hand.  (pos may be one byte ahead of the buffer,
 -- when that ends within the line end of a header.)
 function Client:more(n)
   self:flush()
-  local parts, size = { sub(self.buffer, self.pos) }, #self.buffer
+  local parts, size = {sub(self.buffer, self.pos)}, #self.buffer
   local have = size - self.pos + 1
   repeat
     local chunk = lull.check(self.stream:read_some())
@@ -79,9 +84,10 @@ function Client:line(what)
     if not self:more(have + 1) then return nil end
     stop = find(self.buffer, "\n", self.pos + have, true)
   end
-  local from = self.pos
+  local from, last = self.pos, stop - 1
+  if byte(self.buffer, last) == CR then last = last - 1 end
   self.pos = stop + 1
-  return sub(self.buffer, from, byte(self.buffer, stop - 1) == CR and stop - 2 or stop - 1)
+  return sub(self.buffer, from, last)
 end
 
 -- The number in a header, for those that counts and lengths do not know.
@@ -89,7 +95,9 @@ function Client:length(mark, what, max)
   if self.pos > #self.buffer and not self:more(1) then return nil end
   local line, err = self:line(what .. " count string")
   if not line then return nil, err end
-  if byte(line) ~= mark then return nil, ("expected '%c', got '%c'"):format(mark, byte(line) or CR) end
+  if byte(line) ~= mark then
+    return nil, ("expected '%c', got '%c'"):format(mark, byte(line) or CR)
+  end
   local n = store.integer(sub(line, 2))
   if n and n <= max and (n >= 0 or mark == STAR) then return n end
   return nil, "invalid " .. what:gsub("mbulk", "multibulk") .. " length"
@@ -114,7 +122,7 @@ end
 function Client:words(count)
   local args, buffer, pos, total = self.args, self.buffer, self.pos, 0
   for i = 1, count do
-    local n, err = lengths[sub(buffer, pos, pos + 3)], nil
+    local n, err = lengths[sub(buffer, pos, pos + 3)]
     if n then
       pos = pos + (n < 10 and 4 or 5)
     else
@@ -141,7 +149,7 @@ end
 function Client:command()
   if self.pos > #self.buffer and not self:more(1) then return nil end
   if byte(self.buffer, self.pos) ~= STAR then return self:inline() end
-  local count, err = counts[sub(self.buffer, self.pos, self.pos + 3)], nil
+  local count, err = counts[sub(self.buffer, self.pos, self.pos + 3)]
   if count then
     self.pos = self.pos + (count < 10 and 4 or 5)
   else
@@ -179,9 +187,9 @@ end
 
 if arg and arg[0] and arg[0]:find("kv_server%.lua$") then
   local host, port = arg[1] or "127.0.0.1", tonumber(arg[2] or 6380)
-  local listener <close> = assert(net.listen(host, port, { backlog = 1024 }))
+  local listener <close> = assert(net.listen(host, port, {backlog = 1024}))
   print(("kv_server listens on %s port %d"):format(listener:local_address()))
   assert(serve(listener))
 end
 
-return { serve = serve }
+return {serve = serve, handle = handle}

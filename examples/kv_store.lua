@@ -73,14 +73,20 @@ local NOT_INTEGER = fail "ERR value is not an integer or out of range"
 local NOT_POSITIVE = fail "ERR value is out of range, must be positive"
 local OVERFLOW = fail "ERR increment or decrement would overflow"
 local WRONGTYPE = fail "WRONGTYPE Operation against a key holding the wrong kind of value"
-local function wrong_arity(name) return fail("ERR wrong number of arguments for '" .. name:lower() .. "' command") end
-local function bad_expire(name) return fail("ERR invalid expire time in '" .. name:lower() .. "' command") end
+
+local function wrong_arity(name)
+  return fail("ERR wrong number of arguments for '" .. name:lower() .. "' command")
+end
+
+local function bad_expire(name)
+  return fail("ERR invalid expire time in '" .. name .. "' command")
+end
 
 local function number(n) return ":" .. n .. "\r\n" end
 
 local function bulk(value)
   if value == nil then return NIL end
-  value = value .. ""                        -- an integer becomes a string, a string stays
+  value = value .. ""                        -- makes an integer a string, costs nothing
   return "$" .. #value .. "\r\n" .. value .. "\r\n"
 end
 
@@ -90,11 +96,11 @@ local function array(replies) return "*" .. #replies .. "\r\n" .. concat(replies
 
 local commands = {}
 
--- Defines a command.  arity counts the name; a negative one means "at least".  kind says
--- what the key may hold: "text", "list", "any", or nil if args[2] is no key.  It is run as
--- run(args, n, value of the key); what lies behind args[n] is stale.
+-- Defines a command.  arity counts the name; a negative one means "at least".  kind is
+-- what the key may hold: "text", "list" or "any", and nil where args[2] is no key.  It is
+-- run as run(args, n, value of the key); what lies behind args[n] is stale.
 local function define(name, arity, kind, run)
-  commands[name] = { arity = arity, kind = kind, run = run }
+  commands[name] = {arity = arity, kind = kind, run = run}
   commands[name:lower()] = commands[name]
 end
 
@@ -114,7 +120,8 @@ define("ECHO", 2, nil, function(args) return bulk(args[2]) end)
 define("QUIT", -1, nil, function() return OK, true end)
 define("SELECT", 2, nil, function(args)
   local index = integer(args[2])
-  return not index and NOT_INTEGER or index == 0 and OK or fail "ERR DB index is out of range"
+  if not index then return NOT_INTEGER end
+  return index == 0 and OK or fail "ERR DB index is out of range"
 end)
 
 -- The options behind SET key value: a table of flags and the time to live, or an error.
@@ -175,7 +182,8 @@ define("MGET", -2, nil, function(args, n)
 end)
 
 define("GET", 2, "text", function(_, _, value) return bulk(value) end)
-define("STRLEN", 2, "text", function(_, _, value) return number(#((value or "") .. "")) end)
+define("STRLEN", 2, "text", function(_, _, text) return number(#((text or "") .. "")) end)
+
 define("APPEND", 3, "text", function(args, _, value)
   store(args[2], (value or "") .. args[3])
   return number(#values[args[2]])
@@ -190,14 +198,19 @@ local function add(key, value, amount)
   return number(sum)
 end
 
-define("INCR", 2, "text", function(args, _, value) return add(args[2], value, 1) end)
-define("DECR", 2, "text", function(args, _, value) return add(args[2], value, -1) end)
-define("INCRBY", 3, "text", function(args, _, value) return add(args[2], value, integer(args[3])) end)
-define("DECRBY", 3, "text", function(args, _, value)
-  local amount = integer(args[3])
-  if amount == math.mininteger then return fail "ERR decrement would overflow" end
-  return add(args[2], value, amount and -amount)
-end)
+for name, sign in pairs {INCR = 1, DECR = -1} do
+  define(name, 2, "text", function(args, _, value)
+    return add(args[2], value, sign)
+  end)
+
+  define(name .. "BY", 3, "text", function(args, _, value)
+    local amount = integer(args[3])
+    if sign * (amount or 0) == math.mininteger and sign < 0 then
+      return fail "ERR decrement would overflow"
+    end
+    return add(args[2], value, amount and sign * amount)
+  end)
+end
 
 -- A command that applies fn to each key and answers how often that was true.
 local function counting(fn)
@@ -210,8 +223,10 @@ local function counting(fn)
   end
 end
 
-define("EXISTS", -2, nil, counting(function(key) return lookup(key) ~= nil end))
-define("DEL", -2, nil, counting(function(key) return lookup(key) ~= nil and remove(key) end))
+local function exists(key) return lookup(key) ~= nil end
+
+define("EXISTS", -2, nil, counting(exists))
+define("DEL", -2, nil, counting(function(key) return exists(key) and remove(key) end))
 
 define("EXPIRE", 3, "any", function(args, _, value)
   local ttl = integer(args[3])
@@ -240,12 +255,14 @@ end
 define("TTL", 2, "any", time_left(1))
 define("PTTL", 2, "any", time_left(0.001))
 
--- A list has two ends, so that pushing and popping cost the same on both.  side is the
--- end, step leads outwards.
+-- A list has two ends, so that pushing and popping cost the same on both.
+local function length(list) return list and list.last - list.first + 1 or 0 end
+
+-- side is an end, step leads outwards.
 local function push(side, step)
   return function(args, n, list)
     if not list then
-      list = { first = 1, last = 0 }
+      list = {first = 1, last = 0}
       store(args[2], list)
     end
     local at = list[side]
@@ -254,7 +271,7 @@ local function push(side, step)
       list[at] = args[i]
     end
     list[side] = at
-    return number(list.last - list.first + 1)
+    return number(length(list))
   end
 end
 
@@ -266,11 +283,11 @@ local function pop(side, step)
     if n == 3 and (not count or count < 0) then return NOT_POSITIVE end
     if not list then return count and "*-1\r\n" or NIL end
     local replies = {}
-    for i = 1, math.min(count or 1, list.last - list.first + 1) do
+    for i = 1, math.min(count or 1, length(list)) do
       local at = list[side]
       replies[i], list[at], list[side] = bulk(list[at]), nil, at - step
     end
-    if list.first > list.last then remove(args[2]) end
+    if length(list) == 0 then remove(args[2]) end
     return count and array(replies) or replies[1]
   end
 end
@@ -279,15 +296,15 @@ define("LPUSH", -3, "list", push("first", -1))
 define("RPUSH", -3, "list", push("last", 1))
 define("LPOP", -2, "list", pop("first", -1))
 define("RPOP", -2, "list", pop("last", 1))
-define("LLEN", 2, "list", function(_, _, list) return list and number(list.last - list.first + 1) or ZERO end)
+define("LLEN", 2, "list", function(_, _, list) return number(length(list)) end)
 
 define("LRANGE", 4, "list", function(args, _, list)
   local from, to = integer(args[3]), integer(args[4])
   if not from or not to then return NOT_INTEGER end
-  local replies, length = {}, list and list.last - list.first + 1 or 0
-  if from < 0 then from = from + length end  -- negative positions count from the end
-  if to < 0 then to = to + length end
-  for i = math.max(from, 0), math.min(to, length - 1) do
+  local replies, n = {}, length(list)
+  if from < 0 then from = from + n end       -- negative positions count from the end
+  if to < 0 then to = to + n end
+  for i = math.max(from, 0), math.min(to, n - 1) do
     replies[#replies + 1] = bulk(list[list.first + i])
   end
   return array(replies)
@@ -305,20 +322,15 @@ define("COMMAND", -1, nil, function(args, n)
   return n > 1 and args[2]:upper() == "COUNT" and number(names // 2) or array {}
 end)
 
-local settings = { save = "", appendonly = "no", maxmemory = "0", databases = "1" }
+local settings = {save = "", appendonly = "no", maxmemory = "0", databases = "1"}
 
 define("CONFIG", -2, nil, function(args, n)
-  local what, replies = args[2]:upper(), {}
-  if what == "SET" or what == "RESETSTAT" then return OK end
-  if what ~= "GET" then return fail("ERR unknown subcommand '" .. args[2] .. "'. Try CONFIG HELP.") end
-  for i = 3, n do
-    local name = args[i]:lower()
-    if settings[name] then
-      replies[#replies + 1] = bulk(name)
-      replies[#replies + 1] = bulk(settings[name])
-    end
+  local what, setting = args[2]:upper(), n > 2 and args[3]:lower()
+  if what == "GET" then
+    return array(settings[setting] and {bulk(setting), bulk(settings[setting])} or {})
   end
-  return array(replies)
+  return what == "SET" and OK
+    or fail("ERR unknown subcommand '" .. args[2] .. "'. Try CONFIG HELP.")
 end)
 
 local served = 0
@@ -341,7 +353,7 @@ local function unknown(args, n)
   return fail(message:format(args[1]:sub(1, 128), shown))
 end
 
--- Runs the command args[1 .. n]: its reply, and true if it is the last one of the client.
+-- Runs the command args[1 .. n]: its reply, and true if the client leaves with it.
 local function execute(args, n)
   local command = commands[args[1]] or commands[args[1]:upper()]
   if not command then
@@ -351,12 +363,11 @@ local function execute(args, n)
   if n ~= arity and (arity > 0 or n < -arity) then return wrong_arity(args[1]) end
   if kind then
     value = lookup(args[2])
-    if value ~= nil and kind ~= "any" and (type(value) == "table") ~= (kind == "list") then
-      return WRONGTYPE
-    end
+    local held = value ~= nil and (type(value) == "table" and "list" or "text")
+    if held and kind ~= "any" and kind ~= held then return WRONGTYPE end
   end
   served = served + 1
   return command.run(args, n, value)
 end
 
-return { execute = execute, sweep = sweep, fail = fail, integer = integer }
+return {execute = execute, sweep = sweep, fail = fail, integer = integer}
