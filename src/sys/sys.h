@@ -64,4 +64,59 @@ enum sys_option {
 int sys_setoption(int fd, enum sys_option option, int value);
 int sys_getoption(int fd, enum sys_option option, int *value);
 
+/* ---- threads: pool.c --------------------------------------------------------------------- */
+
+/* What would block the loop is done by threads.  Each lane has a queue and a limit of its
+   own, so that slow names do not hold up files, nor either the user's work.  Threads start
+   when there is work, with all signals blocked, and end when there was none for a while. */
+enum sys_lane { SYS_NAMES, SYS_FILES, SYS_WORK, SYS_LANES };
+
+/* Embedded in what there is to do.  The owner sets the three functions, zeroes the rest,
+   and drops the job in the end. */
+typedef struct sys_job {
+    void (*work)(struct sys_job *job); /* on a thread of the pool */
+    void (*done)(struct sys_job *job); /* then on the loop's, unless dropped before */
+    void (*free)(struct sys_job *job); /* the last call, on either */
+    /* private */
+    lull_message message;
+    lull_waiter end; /* waits for the end of the loop */
+    lull_list link;  /* in the queue of its lane */
+    struct sys_pool *pool;
+    lull_loop *loop; /* to be told; NULL: nobody is, any more */
+    uint8_t lane, state;
+    bool dropped;
+} sys_job;
+
+struct sys_pool;
+int sys_pool_new(struct sys_pool **out); /* -ENOMEM; starts no thread */
+void sys_pool_free(struct sys_pool *pool); /* after its loops; waits for nobody */
+
+/* Hands job over; until it is done or dropped the loop holds a reference, so waiting for
+   it is no deadlock.  A loop that is freed forgets its jobs: done is not called then.
+   -EAGAIN: no thread can be had. */
+int sys_pool_submit(struct sys_pool *pool, lull_loop *loop, enum sys_lane lane,
+                    sys_job *job);
+
+/* The owner no longer wants job, whatever became of it: it is freed now, or when the
+   thread comes back from it.  Not to be called while its loop is being freed. */
+void sys_job_drop(sys_job *job);
+
+/* ---- names: resolve.c --------------------------------------------------------------------- */
+
+/* A name to be turned into addresses by the system's resolver, on SYS_NAMES.  After done:
+   code is NULL and list has count addresses (port 0), or code is "EAI_NONAME" or another
+   name, text what it means; or rc is -errno. */
+struct sys_resolve {
+    sys_job job; /* first: free releases the whole */
+    enum sys_family family;
+    int rc;
+    const char *code, *text;
+    struct sys_address *list;
+    unsigned count;
+    char host[];
+};
+
+/* The owner sets job.done and submits it.  NULL: no memory. */
+struct sys_resolve *sys_resolve_new(const char *host, enum sys_family family);
+
 #endif

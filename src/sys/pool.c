@@ -1,0 +1,251 @@
+/* Threads for what would block the loop.
+
+   A job goes loop -> queue -> thread -> post -> loop.  Everything that two threads look
+   at is under the pool's one lock, lull_post included: a loop that is about to be freed
+   takes its jobs back under that lock (it is what `end` waits for), so nothing is posted
+   to a loop that is gone.  Threads are detached and the last one out frees the pool, for
+   nobody can be told to come back from getaddrinfo; the pool waits for none of them. */
+#include "sys.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "list.h"
+
+enum { PATIENCE = 10 }; /* seconds that a thread waits for the next job */
+
+enum { RESTING, QUEUED, RUNNING, POSTED }; /* states of a job */
+
+struct lane {
+    struct sys_pool *pool;
+    lull_list queue;
+    pthread_cond_t more;
+    unsigned queued, idle, threads, limit;
+};
+
+struct sys_pool {
+    pthread_mutex_t lock;
+    unsigned refs; /* its owner, its threads, the jobs that are not freed yet */
+    bool closing;
+    lull_list orphans; /* jobs dropped and done whose loop was freed before it knew */
+    struct lane lanes[SYS_LANES];
+};
+
+static const unsigned limits[SYS_LANES] = {
+    [SYS_NAMES] = 8, [SYS_FILES] = 4, [SYS_WORK] = 4};
+
+/* ---- life -------------------------------------------------------------------------------- */
+
+int sys_pool_new(struct sys_pool **out)
+{
+    struct sys_pool *pool = calloc(1, sizeof *pool);
+    if (pool == NULL)
+        return -ENOMEM;
+    pool->refs = 1;
+    list_init(&pool->orphans);
+    pthread_mutex_init(&pool->lock, NULL);
+    for (int i = 0; i < SYS_LANES; i++) {
+        pool->lanes[i].pool = pool;
+        pool->lanes[i].limit = limits[i];
+        list_init(&pool->lanes[i].queue);
+        pthread_cond_init(&pool->lanes[i].more, NULL);
+    }
+    *out = pool;
+    return 0;
+}
+
+/* Lets go of n references and of the lock. */
+static void leave(struct sys_pool *pool, unsigned n)
+{
+    pool->refs -= n;
+    bool last = pool->refs == 0;
+    pthread_mutex_unlock(&pool->lock);
+    if (!last)
+        return;
+    for (int i = 0; i < SYS_LANES; i++)
+        pthread_cond_destroy(&pool->lanes[i].more);
+    pthread_mutex_destroy(&pool->lock);
+    free(pool);
+}
+
+void sys_pool_free(struct sys_pool *pool)
+{
+    unsigned n = 1;
+    pthread_mutex_lock(&pool->lock);
+    pool->closing = true;
+    for (int i = 0; i < SYS_LANES; i++)
+        pthread_cond_broadcast(&pool->lanes[i].more);
+    for (; !list_empty(&pool->orphans); n++) {
+        sys_job *job = container_of(list_pop(&pool->orphans), sys_job, link);
+        job->free(job);
+    }
+    leave(pool, n);
+}
+
+/* ---- on a thread --------------------------------------------------------------------------- */
+
+/* Waits for a job; NULL: there was none for so long that the thread shall end. */
+static sys_job *take(struct lane *lane)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += PATIENCE;
+    int rc = 0;
+    lane->idle++;
+    while (list_empty(&lane->queue) && rc == 0 && !lane->pool->closing)
+        rc = pthread_cond_timedwait(&lane->more, &lane->pool->lock, &until);
+    lane->idle--;
+    if (list_empty(&lane->queue))
+        return NULL;
+    lane->queued--;
+    return container_of(list_pop(&lane->queue), sys_job, link);
+}
+
+/* Returns how many references fall away. */
+static unsigned finish(struct sys_pool *pool, sys_job *job)
+{
+    if (job->dropped) {
+        pthread_mutex_unlock(&pool->lock);
+        job->free(job);
+        pthread_mutex_lock(&pool->lock);
+        return 1;
+    }
+    job->state = job->loop ? POSTED : RESTING;
+    if (job->loop)
+        lull_post(job->loop, &job->message);
+    return 0;
+}
+
+static void *thread(void *arg)
+{
+    struct lane *lane = arg;
+    struct sys_pool *pool = lane->pool;
+    pthread_mutex_lock(&pool->lock);
+    for (sys_job *job; (job = take(lane)) != NULL;) {
+        job->state = RUNNING;
+        pthread_mutex_unlock(&pool->lock);
+        job->work(job);
+        pthread_mutex_lock(&pool->lock);
+        pool->refs -= finish(pool, job); /* not the last: this thread has one */
+    }
+    lane->threads--;
+    leave(pool, 1);
+    return NULL;
+}
+
+/* A signal must never find one of these threads: it is the loop's, or the host's. */
+static int start(struct lane *lane)
+{
+    pthread_t id;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&id, NULL, thread, lane);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc != 0)
+        return -rc;
+    pthread_detach(id);
+    lane->threads++;
+    lane->pool->refs++;
+    return 0;
+}
+
+/* ---- on the loop's thread ------------------------------------------------------------------- */
+
+/* The loop need not wait for job any more. */
+static void detach(sys_job *job)
+{
+    lull_forget(&job->end);
+    if (job->loop)
+        lull_loop_unref(job->loop);
+    job->loop = NULL;
+}
+
+static void withdraw(sys_job *job)
+{
+    list_remove(&job->link);
+    job->pool->lanes[job->lane].queued--;
+}
+
+/* What the message of a finished job runs. */
+static void arrive(lull_loop *loop, lull_waiter *w)
+{
+    (void)loop;
+    sys_job *job = container_of(w, sys_job, message.waiter);
+    struct sys_pool *pool = job->pool;
+    pthread_mutex_lock(&pool->lock);
+    detach(job);
+    job->state = RESTING;
+    pthread_mutex_unlock(&pool->lock);
+    if (job->dropped)
+        sys_job_drop(job);
+    else
+        job->done(job);
+}
+
+/* The loop is about to be freed.  The message of a posted job is still linked there: even
+   if it was dropped already, its memory has to stay until the loop is gone. */
+static void loop_ends(lull_loop *loop, lull_waiter *w)
+{
+    (void)loop;
+    sys_job *job = container_of(w, sys_job, end);
+    struct sys_pool *pool = job->pool;
+    pthread_mutex_lock(&pool->lock);
+    if (job->state == QUEUED)
+        withdraw(job);
+    if (job->state == POSTED && job->dropped)
+        list_push(&pool->orphans, &job->link);
+    if (job->state != RUNNING)
+        job->state = RESTING;
+    detach(job);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+int sys_pool_submit(struct sys_pool *pool, lull_loop *loop, enum sys_lane which,
+                    sys_job *job)
+{
+    struct lane *lane = &pool->lanes[which];
+    lull_waiter_init(&job->message.waiter, arrive);
+    lull_waiter_init(&job->end, loop_ends);
+    int rc = 0;
+    pthread_mutex_lock(&pool->lock);
+    if (lane->queued >= lane->idle && lane->threads < lane->limit)
+        rc = start(lane);
+    if (rc == 0 || lane->threads > 0) {
+        job->pool = pool;
+        job->loop = loop;
+        job->lane = (uint8_t)which;
+        job->state = QUEUED;
+        pool->refs++;
+        lane->queued++;
+        list_push(&lane->queue, &job->link);
+        pthread_cond_signal(&lane->more);
+        lull_loop_end(loop, &job->end);
+        lull_loop_ref(loop);
+        rc = 0;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return rc;
+}
+
+void sys_job_drop(sys_job *job)
+{
+    struct sys_pool *pool = job->pool;
+    if (pool == NULL) { /* it was never submitted */
+        job->free(job);
+        return;
+    }
+    pthread_mutex_lock(&pool->lock);
+    job->dropped = true;
+    if (job->state == QUEUED)
+        withdraw(job);
+    if (job->state != POSTED) /* else its message comes, and then here again */
+        detach(job);
+    bool idle = job->state == QUEUED || job->state == RESTING;
+    leave(pool, idle);
+    if (idle)
+        job->free(job);
+}
