@@ -1,0 +1,168 @@
+/* A line typed at a terminal, edited with libedit one key at a time, so that the loop can
+   turn between two keys.  Without libedit nothing is here. */
+#include "program.h"
+
+#ifdef LULL_HAVE_LIBEDIT
+
+#include <errno.h>
+#include <histedit.h>
+#include <locale.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include <wchar.h>
+
+static EditLine *editor;
+static History *past;
+static const char *prompt = "";
+static bool ended; /* the terminal is gone */
+
+static char *get_prompt(EditLine *e)
+{
+    (void)e;
+    return (char *)prompt;
+}
+
+/* One byte: 1, or 0 and -1 as read; -EAGAIN when none came for a moment. */
+static int get_byte(char *out)
+{
+    enum { MOMENT = 50 }; /* ms: longer than the keys of one sequence are apart */
+    struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
+    int n;
+    do
+        n = poll(&p, 1, MOMENT);
+    while (n < 0 && errno == EINTR);
+    if (n == 0)
+        return -EAGAIN;
+    do
+        n = (int)read(STDIN_FILENO, out, 1);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
+/* One character, for libedit.  After a lone ESC it asks for the rest of the sequence, and
+   all tasks would wait for the next key: after a moment a bell ends the sequence. */
+static int get_char(EditLine *e, wchar_t *out)
+{
+    char bytes[4]; /* the longest character of UTF-8 */
+    (void)e;
+    for (size_t n = 1; n <= sizeof bytes; n++) {
+        int rc = get_byte(&bytes[n - 1]);
+        if (rc == -EAGAIN) {
+            *out = L'\a';
+            return 1;
+        }
+        if (rc <= 0) {
+            ended = true;
+            return rc;
+        }
+        mbstate_t state = {0};
+        size_t used = mbrtowc(out, bytes, n, &state);
+        if (used == (size_t)-1)
+            break;
+        if (used != (size_t)-2)
+            return 1;
+    }
+    *out = L'?';
+    return 1;
+}
+
+static void begin(const char *text)
+{
+    prompt = text;
+    el_set(editor, EL_UNBUFFERED, 1);
+}
+
+/* The terminal is in its ordinary state while a line runs. */
+static void end(void)
+{
+    el_set(editor, EL_UNBUFFERED, 0);
+}
+
+static enum lull_typed feed(const char **line, size_t *size)
+{
+    int n = 0;
+    const char *text = el_gets(editor, &n);
+    if (ended)
+        return LULL_END;
+    if (text == NULL || n <= 0)
+        return LULL_UNFINISHED;
+    if (n == 1 && text[0] == '\4') /* how libedit tells of Ctrl-D */
+        return LULL_END;
+    if (text[n - 1] != '\n')
+        return LULL_UNFINISHED;
+    *line = text;
+    *size = (size_t)n - 1;
+    return LULL_LINE;
+}
+
+static void hide(void)
+{
+    struct winsize screen = {0};
+    const LineInfo *line = el_line(editor);
+    size_t before = strlen(prompt) + (size_t)(line->cursor - line->buffer);
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &screen) == 0 && screen.ws_col > 0 &&
+        before >= screen.ws_col)
+        printf("\033[%zuA", before / screen.ws_col);
+    fputs("\r\033[J", stdout);
+}
+
+static void show(void)
+{
+    el_set(editor, EL_REFRESH);
+}
+
+static void remember(const char *line)
+{
+    HistEvent event;
+    if (*line != '\0')
+        history(past, &event, H_ENTER, line);
+}
+
+static const struct lull_typist typist = {begin, feed, end, hide, show, remember};
+
+/* At exit, for os.exit may be called while a line is being typed. */
+static void restore(void)
+{
+    if (editor)
+        el_end(editor);
+    if (past)
+        history_end(past);
+    editor = NULL;
+    past = NULL;
+}
+
+const struct lull_typist *lull_editline_open(void)
+{
+    const char *term = getenv("TERM");
+    if (term == NULL || *term == '\0' || strcmp(term, "dumb") == 0)
+        return NULL;
+    setlocale(LC_CTYPE, "");
+    atexit(restore);
+    editor = el_init("lull", stdin, stdout, stderr);
+    past = history_init();
+    if (editor == NULL || past == NULL)
+        return NULL;
+    HistEvent event;
+    history(past, &event, H_SETSIZE, 1000);
+    history(past, &event, H_SETUNIQUE, 1);
+    el_set(editor, EL_HIST, history, past);
+    el_set(editor, EL_PROMPT, get_prompt);
+    el_set(editor, EL_EDITOR, "emacs");
+    el_set(editor, EL_BIND, "^R", "em-inc-search-prev", NULL);
+    el_set(editor, EL_GETCFN, get_char);
+    el_source(editor, NULL);
+    return &typist;
+}
+
+#else
+
+const struct lull_typist *lull_editline_open(void)
+{
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,81 @@
+/* What the rooms of the lull program ask of one another: options.c reads the command line,
+   main.c runs its chunks, interrupt.c is Ctrl-C, prompt.c and editline.c are the terminal
+   that lua/lull/repl.lua talks to. */
+#ifndef LULL_PROGRAM_H
+#define LULL_PROGRAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "bind.h"
+
+/* ---- main.c ---------------------------------------------------------------------- */
+
+/* Writes the error at 1 with its traceback (2: a string or nil) to stderr, as lua does.
+   The prompt's errors bear no program name. */
+int lull_complain(lua_State *L);
+
+/* ---- options.c ------------------------------------------------------------------- */
+
+/* What the command line asks for.  -e, -l and -W are looked at once more, in their order,
+   when they are carried out. */
+struct command_line {
+    int argc;
+    char **argv;
+    int script; /* place of the script in argv, or argc */
+    bool interactive, version, help, execute, noenv;
+    bool plain, virtual_clock;
+    const char *selector;
+};
+
+enum lull_order { LULL_RUN, LULL_HELP, LULL_BAD };
+
+/* Reads it.  LULL_HELP and LULL_BAD: all is said and nothing left to do. */
+enum lull_order lull_read_command_line(struct command_line *cl, int argc, char **argv);
+
+/* ---- interrupt.c ----------------------------------------------------------------- */
+
+/* From now on Ctrl-C cancels what the function on top of the stack (popped) cancels: it is
+   called on the loop.  In the running main task. */
+void lull_interrupt_open(lua_State *L);
+
+/* From now on Ctrl-C is lua's: an error in what runs in L; the second one kills. */
+void lull_interrupt_plain(lua_State *L);
+
+/* At a prompt Ctrl-C ends the line, not the program: calls the function on top (popped). */
+void lull_interrupt_prompt(lua_State *L);
+
+/* The prompt is left: Ctrl-C ends the program at once. */
+void lull_interrupt_leave(void);
+
+/* From now on Ctrl-C kills.  Returns whether one has ended the script. */
+bool lull_interrupt_close(void);
+
+/* ---- prompt.c -------------------------------------------------------------------- */
+
+/* Will lines be typed at a terminal? */
+bool lull_prompt_tty(void);
+
+/* Pushes the table of functions that the prompt works with. */
+void lull_prompt_open(lua_State *L);
+
+/* ---- editline.c ------------------------------------------------------------------ */
+
+enum lull_typed { LULL_UNFINISHED, LULL_LINE, LULL_END };
+
+/* A way of getting a line typed.  begin shows the prompt, which stays valid until end;
+   feed takes what has come and, for LULL_LINE, gives out the line, valid until the next
+   call; hide and show take the unfinished line off the screen and put it back. */
+struct lull_typist {
+    void (*begin)(const char *prompt);
+    enum lull_typed (*feed)(const char **line, size_t *size);
+    void (*end)(void);
+    void (*hide)(void);
+    void (*show)(void);
+    void (*remember)(const char *line);
+};
+
+/* The one that edits lines, or NULL: no libedit, or a terminal that cannot. */
+const struct lull_typist *lull_editline_open(void);
+
+#endif
