@@ -29,7 +29,8 @@ programs(bench LINK lull_static Lua::static OPTIONS -O2)
 # The probe has a core of its own, whose insides it may see.  It stays in memory, so that
 # the leak checker can name its functions.
 if(EXISTS ${PROJECT_SOURCE_DIR}/spec/probe.c)
-  add_library(probe MODULE spec/probe.c $<TARGET_OBJECTS:core>)
+  file(GLOB probe CONFIGURE_DEPENDS spec/probe.c spec/probe/*.c)
+  add_library(probe MODULE ${probe} $<TARGET_OBJECTS:core>)
   set_target_properties(probe PROPERTIES PREFIX "" SUFFIX .so LIBRARY_OUTPUT_DIRECTORY spec)
   target_include_directories(probe PRIVATE include src)
   target_link_libraries(probe PRIVATE Lua::headers Threads::Threads ${LULL_SYSTEM})
