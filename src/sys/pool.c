@@ -3,8 +3,10 @@
    A job goes loop -> queue -> thread -> post -> loop.  Everything that two threads look
    at is under the pool's one lock, lull_post included: a loop that is about to be freed
    takes its jobs back under that lock (it is what `end` waits for), so nothing is posted
-   to a loop that is gone.  Threads are detached and the last one out frees the pool, for
-   nobody can be told to come back from getaddrinfo; the pool waits for none of them. */
+   to a loop that is gone.
+
+   Nobody can be told to come back from getaddrinfo: a thread that is in the middle of a
+   job when the pool ends is left to itself, and the last one out frees what is shared. */
 #include "sys.h"
 
 #include <errno.h>
@@ -19,6 +21,13 @@ enum { PATIENCE = 10 }; /* seconds that a thread waits for the next job */
 
 enum { RESTING, QUEUED, RUNNING, POSTED }; /* states of a job */
 
+struct thread {
+    lull_list link; /* in the pool's list of threads */
+    pthread_t id;
+    struct lane *lane;
+    bool busy;
+};
+
 struct lane {
     struct sys_pool *pool;
     lull_list queue;
@@ -30,6 +39,7 @@ struct sys_pool {
     pthread_mutex_t lock;
     unsigned refs; /* its owner, its threads, the jobs that are not freed yet */
     bool closing;
+    lull_list threads;
     lull_list orphans; /* jobs dropped and done whose loop was freed before it knew */
     struct lane lanes[SYS_LANES];
 };
@@ -45,6 +55,7 @@ int sys_pool_new(struct sys_pool **out)
     if (pool == NULL)
         return -ENOMEM;
     pool->refs = 1;
+    list_init(&pool->threads);
     list_init(&pool->orphans);
     pthread_mutex_init(&pool->lock, NULL);
     for (int i = 0; i < SYS_LANES; i++) {
@@ -71,13 +82,36 @@ static void leave(struct sys_pool *pool, unsigned n)
     free(pool);
 }
 
+/* Joins the threads that have nothing to do, so that none of them is still on its way out
+   when the process ends, and leaves the others to themselves. */
+static void dismiss(struct sys_pool *pool)
+{
+    lull_list idle;
+    list_init(&idle);
+    pool->closing = true;
+    for (int i = 0; i < SYS_LANES; i++)
+        pthread_cond_broadcast(&pool->lanes[i].more);
+    while (!list_empty(&pool->threads)) {
+        struct thread *t = container_of(list_pop(&pool->threads), struct thread, link);
+        if (t->busy)
+            pthread_detach(t->id);
+        else
+            list_push(&idle, &t->link);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    while (!list_empty(&idle)) {
+        struct thread *t = container_of(list_pop(&idle), struct thread, link);
+        pthread_join(t->id, NULL);
+        free(t);
+    }
+    pthread_mutex_lock(&pool->lock);
+}
+
 void sys_pool_free(struct sys_pool *pool)
 {
     unsigned n = 1;
     pthread_mutex_lock(&pool->lock);
-    pool->closing = true;
-    for (int i = 0; i < SYS_LANES; i++)
-        pthread_cond_broadcast(&pool->lanes[i].more);
+    dismiss(pool);
     for (; !list_empty(&pool->orphans); n++) {
         sys_job *job = container_of(list_pop(&pool->orphans), sys_job, link);
         job->free(job);
@@ -98,7 +132,7 @@ static sys_job *take(struct lane *lane)
     while (list_empty(&lane->queue) && rc == 0 && !lane->pool->closing)
         rc = pthread_cond_timedwait(&lane->more, &lane->pool->lock, &until);
     lane->idle--;
-    if (list_empty(&lane->queue))
+    if (list_empty(&lane->queue) || lane->pool->closing)
         return NULL;
     lane->queued--;
     return container_of(list_pop(&lane->queue), sys_job, link);
@@ -119,35 +153,56 @@ static unsigned finish(struct sys_pool *pool, sys_job *job)
     return 0;
 }
 
-static void *thread(void *arg)
+/* An idle thread at the end of the pool is joined by who ends it; any other is its own. */
+static void finish_thread(struct thread *t, struct sys_pool *pool)
 {
-    struct lane *lane = arg;
-    struct sys_pool *pool = lane->pool;
+    bool joined = pool->closing && !t->busy;
+    if (!pool->closing) {
+        pthread_detach(t->id);
+        list_remove(&t->link);
+    }
+    t->lane->threads--;
+    leave(pool, 1);
+    if (!joined)
+        free(t);
+}
+
+static void *run_thread(void *arg)
+{
+    struct thread *t = arg;
+    struct sys_pool *pool = t->lane->pool;
     pthread_mutex_lock(&pool->lock);
-    for (sys_job *job; (job = take(lane)) != NULL;) {
+    for (sys_job *job; (job = take(t->lane)) != NULL;) {
         job->state = RUNNING;
+        t->busy = true;
         pthread_mutex_unlock(&pool->lock);
         job->work(job);
         pthread_mutex_lock(&pool->lock);
         pool->refs -= finish(pool, job); /* not the last: this thread has one */
+        if (!pool->closing)
+            t->busy = false;
     }
-    lane->threads--;
-    leave(pool, 1);
+    finish_thread(t, pool);
     return NULL;
 }
 
 /* A signal must never find one of these threads: it is the loop's, or the host's. */
 static int start(struct lane *lane)
 {
-    pthread_t id;
+    struct thread *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return -ENOMEM;
+    t->lane = lane;
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&id, NULL, thread, lane);
+    int rc = pthread_create(&t->id, NULL, run_thread, t);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc != 0)
+    if (rc != 0) {
+        free(t);
         return -rc;
-    pthread_detach(id);
+    }
+    list_push(&lane->pool->threads, &t->link);
     lane->threads++;
     lane->pool->refs++;
     return 0;

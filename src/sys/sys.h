@@ -89,7 +89,7 @@ typedef struct sys_job {
 
 struct sys_pool;
 int sys_pool_new(struct sys_pool **out); /* -ENOMEM; starts no thread */
-void sys_pool_free(struct sys_pool *pool); /* after its loops; waits for nobody */
+void sys_pool_free(struct sys_pool *pool); /* after its loops; waits for no job */
 
 /* Hands job over; until it is done or dropped the loop holds a reference, so waiting for
    it is no deadlock.  A loop that is freed forgets its jobs: done is not called then.
