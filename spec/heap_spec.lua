@@ -1,7 +1,7 @@
 -- The heap of deadlines against the simplest thing that can be right: a sorted table.
 local probe = require "probe"
 
--- The same operations on a list kept in order by inserting; equal keys in order of arrival.
+-- The same operations on a list kept in order by inserting; equal keys as they came.
 local function model()
   local list = {}
   local m = {list = list}

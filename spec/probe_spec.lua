@@ -273,7 +273,7 @@ describe("io", function()
     close(a, b)
   end))
 
-  it("disarms at an event that nobody waits for, and only then", each_backend(function(name)
+  it("is disarmed by an event that nobody waits for", each_backend(function(name)
     local l, _ <close> = loop {selector = name}
     local a, b = probe.pair()
     l:open(1, a)
@@ -296,7 +296,7 @@ describe("io", function()
     close(a)
   end))
 
-  it("that is closed wakes all with ECANCELED, once and in order", each_backend(function(name)
+  it("that closes wakes all with ECANCELED, once, in order", each_backend(function(name)
     local l, _ <close> = loop {selector = name}
     local a, b = probe.pair()
     l:open(1, a)

@@ -56,7 +56,7 @@ static int refusal(const struct select *s, const lull_watch *w)
     int rc = lull_pollable(w->fd);
     if (rc == 0 && w->fd >= FD_SETSIZE)
         rc = -EMFILE;
-    if (rc == 0 && s->watches[w->fd] != NULL && s->watches[w->fd] != w)
+    if (rc == 0 && s->watches[w->fd] != NULL && w->armed == 0)
         rc = -EEXIST;
     return rc;
 }

@@ -1,0 +1,439 @@
+-- What every backend promises, on descriptors of every kind: facts hold as long as they
+-- are true, hang-up and error count as everything that was asked for, and nobody is
+-- forgotten.  First the backends themselves, then lull.selectors on top of them.
+local probe = require "probe"
+
+local MS = 1000000 -- nanoseconds
+local SOON = 2000 * MS -- a limit for what must come without waiting
+
+-- Closes descriptors when the block is left, also those that are gone already.
+local function closing(...)
+  local list = {...}
+  return setmetatable(list, {__close = function()
+    for _, fd in ipairs(list) do
+      probe.close_fd(fd)
+    end
+  end})
+end
+
+-- A selector and what to close it with.
+local function selector(name)
+  local s = assert(probe.selector(name))
+  return s, setmetatable({}, {__close = function() assert.equal(0, s:close()) end})
+end
+
+local function each(fn)
+  return function()
+    for _, name in ipairs(probe.backends()) do
+      local s, _ <close> = selector(name)
+      fn(s, name)
+    end
+  end
+end
+
+-- What is ready now: "r", "w", "rw", or nil where fd is not.
+local function now(s, fd)
+  return (s:wait(0)[fd])
+end
+
+-- The same, but may take until it has come over the loopback device.
+local function soon(s, fd)
+  return (s:wait(SOON)[fd])
+end
+
+describe("selector", function()
+  it("reports a pipe as long as there is something in it", each(function(s)
+    local r, w = probe.pipe()
+    local _ <close> = closing(r, w)
+    assert(s:arm(r, "r"))
+    assert(s:arm(w, "w"))
+    assert.same({[w] = "w"}, (s:wait(0)))
+    probe.write(w, "ab")
+    for _ = 1, 3 do
+      assert.same({[r] = "r", [w] = "w"}, (s:wait(0)))
+    end
+    assert.equal("a", s:recv(r, 1))
+    assert.equal("r", now(s, r))
+    assert.equal("b", s:recv(r))
+    assert.is_nil(now(s, r))
+    assert.same({nil, "EAGAIN"}, {s:recv(r)})
+    probe.fill(w)
+    assert.is_nil(now(s, w))
+  end))
+
+  it("reports only what is armed, and nothing when that is nothing", each(function(s)
+    local a, b = probe.pair()
+    local _ <close> = closing(a, b)
+    probe.write(b, "x")
+    for _, events in ipairs {"r", "w", "rw", "w", "r"} do
+      assert(s:arm(a, events))
+      assert.equal(events, now(s, a))
+    end
+    assert(s:arm(a, ""))
+    assert(s:arm(a, ""))
+    assert.is_nil(now(s, a))
+    probe.close_fd(b)
+    assert.is_nil(now(s, a))
+    assert(s:arm(a, "r"))
+    assert.equal("r", now(s, a))
+  end))
+
+  it("counts hang-up and error as every event that is armed", each(function(s)
+    local r, w = probe.pipe()
+    local r2, w2 = probe.pipe()
+    local a, b = probe.pair()
+    local _ <close> = closing(r, w2, a)
+    assert(s:arm(r, "r"))
+    probe.close_fd(w)
+    assert.equal("r", now(s, r))
+    assert.equal("", s:recv(r))
+    probe.fill(w2)
+    assert(s:arm(w2, "w"))
+    probe.close_fd(r2)
+    assert.equal("w", now(s, w2))
+    probe.fill(a)
+    assert(s:arm(a, "rw"))
+    assert.is_nil(now(s, a))
+    probe.close_fd(b)
+    assert.equal("rw", now(s, a))
+    assert(s:arm(a, "w"))
+    assert.equal("w", now(s, a))
+  end))
+
+  it("reports data and the end of a connection that come together", each(function(s)
+    local a, b = probe.tcp()
+    local _ <close> = closing(a)
+    assert(s:arm(a, "r"))
+    probe.write(b, "last words")
+    probe.shutdown(b)
+    probe.close_fd(b)
+    assert.equal("r", soon(s, a))
+    assert.equal("last ", s:recv(a, 5))
+    assert.equal("r", now(s, a))
+    assert.equal("words", s:recv(a))
+    assert.equal("r", soon(s, a))
+    assert.equal("", s:recv(a))
+    assert.equal("r", now(s, a))
+  end))
+
+  it("reports a reset to readers and writers", each(function(s)
+    local a, b = probe.tcp()
+    local _ <close> = closing(a)
+    assert(s:arm(a, "rw"))
+    assert.equal("w", now(s, a))
+    assert(s:arm(a, "r"))
+    probe.reset(b)
+    assert.equal("r", soon(s, a))
+    assert(s:arm(a, "rw"))
+    assert.equal("rw", now(s, a))
+    assert.same({nil, "ECONNRESET"}, {s:recv(a)})
+    assert.same({nil, "EPIPE"}, {s:send(a, "x")}) -- and no SIGPIPE
+  end))
+
+  it("neither hangs nor spins on urgent data", each(function(s)
+    local a, b = probe.tcp()
+    local _ <close> = closing(a, b)
+    assert(s:arm(a, "r"))
+    probe.write(b, "before")
+    assert.equal("r", soon(s, a))
+    assert.equal("before", s:recv(a))
+    probe.urgent(b, "!")
+    assert.is_nil((s:wait(5 * MS)[a]))
+    assert.same({nil, "EAGAIN"}, {s:recv(a)})
+    probe.write(b, "after")
+    assert.equal("r", soon(s, a))
+    assert.equal("after", s:recv(a))
+    probe.write(b, "one")
+    probe.urgent(b, "!")
+    probe.write(b, "two")
+    local got = ""
+    repeat
+      assert.equal("r", soon(s, a))
+      got = got .. s:recv(a) -- stops at the mark
+    until got == "onetwo"
+    assert.is_nil(now(s, a))
+  end))
+
+  it("reports a descriptor that was passed", each(function(s)
+    local a, b = probe.pair()
+    local _ <close> = closing(a, b)
+    assert(s:arm(a, "r"))
+    probe.pass(b, b)
+    assert.equal("r", now(s, a))
+    assert.equal("!", s:recv(a))
+    assert.is_nil(now(s, a))
+    probe.pass(b, b)
+    probe.shutdown(b)
+    assert.equal("r", now(s, a))
+    assert.equal("!", s:recv(a, 1))
+    assert.equal("r", now(s, a))
+    assert.equal("", s:recv(a))
+  end))
+
+  it("reports terminals, line by line and at their end", each(function(s)
+    local master, slave = probe.pty()
+    local _ <close> = closing(master)
+    assert(s:arm(master, "r"))
+    assert(s:arm(slave, "r"))
+    assert.is_nil(now(s, slave))
+    probe.write(master, "a line\nand the next\n")
+    assert.equal("r", soon(s, slave))
+    assert.equal("a line\n", s:recv(slave)) -- not a socket: read(2), found out in passing
+    assert.equal("r", now(s, slave))
+    assert.equal("and the next\n", s:recv(slave))
+    assert.is_nil(now(s, slave))
+    assert.equal(6, s:send(slave, "answer"))
+    assert.equal("r", soon(s, master))
+    while s:recv(master) do end
+    assert(s:arm(slave, ""))
+    probe.close_fd(slave)
+    assert.equal("r", soon(s, master))
+    assert.same({nil, "EIO"}, {s:recv(master)})
+  end))
+
+  it("keeps datagrams apart", each(function(s)
+    local a, b = probe.pair "dgram"
+    local _ <close> = closing(a, b)
+    assert(s:arm(a, "r"))
+    s:send(b, "one")
+    s:send(b, "two")
+    assert.equal("one", s:recv(a))
+    assert.equal("r", now(s, a))
+    assert.equal("two", s:recv(a))
+    assert.is_nil(now(s, a))
+  end))
+
+  it("refuses files, which are always ready", each(function(s)
+    for _, path in ipairs {"/etc/passwd", "/tmp"} do
+      local fd = assert(probe.open(path))
+      local _ <close> = closing(fd)
+      assert.same({nil, "EPERM"}, {s:arm(fd, "r")})
+      assert.same({nil, "EPERM"}, {s:arm(fd, "r")})
+    end
+  end))
+
+  it("refuses what is not open, and one descriptor for two watches", each(function(s)
+    local r, w = probe.pipe()
+    local _ <close> = closing(r, w)
+    probe.close_fd(r)
+    assert.same({nil, "EBADF"}, {s:arm(r, "r")})
+    assert(s:arm(w, "w"))
+    s:forge(w)
+    assert.same({nil, "EEXIST"}, {s:arm(w, "w")})
+  end))
+
+  it("survives a descriptor that is closed behind its back", each(function(s, name)
+    local r, w = probe.pipe()
+    local r2, w2 = probe.pipe()
+    local _ <close> = closing(w, r2, w2)
+    assert(s:arm(r, "r"))
+    assert(s:arm(r2, "r"))
+    probe.write(w2, "x")
+    probe.close_fd(r)
+    for _ = 1, 3 do
+      local facts = s:wait(0)
+      assert.is_true(facts[r2] == "r" or name == "select" and facts[r] == "r")
+    end
+    assert(s:arm(r, ""))
+    assert.equal("r", now(s, r2))
+    local r3, w3 = probe.pipe() -- the number again
+    local _ <close> = closing(r3, w3)
+    assert.equal(r, r3)
+    assert(s:arm(r3, "r"))
+    assert.is_nil(now(s, r3))
+    probe.write(w3, "x")
+    assert.equal("r", now(s, r3))
+    probe.close_fd(r3) -- and once more, without a word
+    local r4, w4 = probe.pipe()
+    local _ <close> = closing(r4, w4)
+    assert.equal(r3, r4)
+    assert(s:arm(r4, "rw"))
+    probe.write(w4, "x")
+    assert.equal("r", now(s, r4))
+  end))
+
+  it("ends its sleep at a signal, with nothing to report", each(function(s)
+    local r, w = probe.pipe()
+    local _ <close> = closing(r, w)
+    assert(s:arm(r, "r"))
+    for _, timeout in ipairs {-1, 30000 * MS} do
+      probe.alarm(0.001)
+      assert.same({{}, 0}, {s:wait(timeout)})
+    end
+  end))
+
+  it("never sleeps less than it was told", each(function(s)
+    for _, timeout in ipairs {1, 999, MS - 1, MS, MS + 1, 1234567} do
+      local began = probe.time()
+      assert.same({{}, 0}, {s:wait(timeout)})
+      assert.is_true(probe.time() - began >= timeout)
+    end
+  end))
+
+  it("forgets nobody when it reports one at a time", each(function(s)
+    local all <close> = closing()
+    local left = 0
+    for _ = 1, 50 do
+      local a, b = probe.pair()
+      table.move({a, b}, 1, 2, #all + 1, all)
+      assert(s:arm(a, "rw"))
+      left = left + 1
+    end
+    local seen = {}
+    for _ = 1, 50 do
+      local facts, n = s:wait(0, 1)
+      assert.equal(1, n)
+      local fd = next(facts)
+      assert.is_nil(seen[fd])
+      seen[fd] = true
+      left = left - 1
+    end
+    assert.equal(0, left)
+  end))
+
+  it("holds many descriptors, and lets any of them go", each(function(s)
+    math.randomseed(8)
+    local all <close> = closing()
+    local armed = {}
+    for i = 1, 300 do
+      local fd = probe.dup(0)
+      probe.close_fd(fd)
+      local a, b = probe.pair()
+      all[#all + 1], all[#all + 2] = a, b
+      probe.write(i % 2 == 0 and b or a, "x")
+      for _, x in ipairs {a, b} do
+        assert(s:arm(x, "r"))
+        armed[x] = (x == b) == (i % 2 == 1)
+      end
+    end
+    for _ = 1, 600 do
+      local fd = all[math.random(#all)]
+      if math.random(2) == 1 and armed[fd] ~= nil then
+        assert(s:arm(fd, ""))
+        armed[fd] = nil
+      end
+    end
+    local expected, facts = {}, {}
+    for fd, ready in pairs(armed) do
+      expected[fd] = ready and "r" or nil
+    end
+    for _ = 1, 10 do -- more than one look reports
+      for fd, events in pairs((s:wait(0))) do
+        facts[fd] = events
+      end
+    end
+    assert.same(expected, facts)
+  end))
+
+  it("says so when a descriptor is beyond it", each(function(s, name)
+    local before = probe.files(4096)
+    local r, w = probe.pipe()
+    local high = probe.dup(r, 2000)
+    local _ <close> = closing(r, w, high)
+    probe.files(before)
+    if not high then
+      return pending "cannot have that many files here"
+    end
+    local ok, code = s:arm(high, "r")
+    if name == "select" then
+      assert.same({nil, "EMFILE"}, {ok, code})
+    else
+      assert(ok, code)
+    end
+  end))
+
+  it("reports lack of memory and goes on", function()
+    for _, name in ipairs(probe.backends()) do
+      for fail = 1, 4 do
+        local s, code = probe.selector(name, fail)
+        if not s then
+          assert.equal("ENOMEM", code)
+        else
+          local all <close> = closing()
+          for _ = 1, 40 do
+            local a, b = probe.pair()
+            all[#all + 1], all[#all + 2] = a, b
+            local ok, why = s:arm(a, "w")
+            assert(ok or why == "ENOMEM", why)
+            assert(s:arm(a, "w"))
+          end
+          assert.equal(40, (select(2, s:wait(0))))
+          assert.equal(0, s:close())
+        end
+      end
+    end
+  end)
+end)
+
+describe("the calls of a backend", function()
+  it("accept a connection, which is then non-blocking", each(function(s)
+    local listener, port = probe.listen()
+    local client = probe.socket "inet"
+    local _ <close> = closing(listener, client)
+    assert.same({nil, "EAGAIN"}, {s:accept(listener)})
+    s:connect(client, port)
+    assert(s:arm(listener, "r"))
+    assert.equal("r", soon(s, listener))
+    local fd, size = s:accept(listener)
+    local _ <close> = closing(fd)
+    assert.equal(16, size)
+    assert.same({nil, "EAGAIN"}, {s:recv(fd)})
+    assert.same({nil, "EAGAIN"}, {s:accept(listener)})
+  end))
+
+  it("connect in two steps, and say how it went", each(function(s)
+    local listener, port = probe.listen()
+    local _ <close> = closing(listener)
+    local client = probe.socket "inet"
+    local _ <close> = closing(client)
+    local ok, code, begun = s:connect(client, port)
+    while not ok do
+      assert.same({"EAGAIN", true}, {code, begun})
+      assert(s:arm(client, "w"))
+      assert.equal("w", soon(s, client))
+      ok, code, begun = s:connect(client, port)
+    end
+    assert.equal(4, s:send(client, "ping"))
+    assert(s:arm(client, ""))
+    probe.close_fd(listener)
+    local other = probe.socket "inet"
+    local _ <close> = closing(other)
+    ok, code, begun = s:connect(other, port)
+    while code == "EAGAIN" do
+      assert.is_true(begun)
+      assert(s:arm(other, "w"))
+      assert.equal("w", soon(s, other))
+      ok, code, begun = s:connect(other, port)
+    end
+    assert.same({nil, "ECONNREFUSED", false}, {ok, code, begun})
+  end))
+
+  it("do not take a connection under way for one that stands", each(function(s)
+    local path = os.tmpname()
+    os.remove(path)
+    local listener = assert(probe.listen(path, 0))
+    local all <close> = closing(listener)
+    local begun, code
+    for _ = 1, 10 do -- until the backlog is full
+      local client = probe.socket "unix"
+      all[#all + 1] = client
+      local _
+      _, code, begun = s:connect(client, path)
+      if code then
+        break
+      end
+    end
+    os.remove(path)
+    assert.same({"EAGAIN", false}, {code, begun}) -- nothing begun: to be tried again
+  end))
+
+  it("say what is wrong with a descriptor", each(function(s)
+    local r, w = probe.pipe()
+    local _ <close> = closing(r, w)
+    assert.same({nil, "ENOTSOCK"}, {s:accept(r)})
+    assert.same({nil, "ENOTSOCK", false}, {s:connect(r, 1)})
+    assert.same({nil, "EBADF"}, {s:recv(w)})
+    probe.close_fd(r)
+    assert.same({nil, "EBADF"}, {s:recv(r)})
+  end))
+end)
