@@ -25,7 +25,7 @@ static void set_arg(lua_State *L)
     lua_setglobal(L, "arg");
 }
 
-/* ---- messages ----------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------- */
 
 static void say(const char *message)
 {
@@ -71,7 +71,7 @@ static void print_version(void)
     fflush(stdout);
 }
 
-/* ---- the chunks --------------------------------------------------------------------- */
+/* ---- the chunks ------------------------------------------------------------------ */
 
 /* Each push function leaves a function with its arguments on the stack and returns their
    number, or NOTHING. */
@@ -203,8 +203,8 @@ static int push_chunk(lua_State *L, int i)
     return i == cl.script ? push_script(L) : push_prompt(L);
 }
 
-/* Goes on where the chunk at place i, from -1 on, has returned.  A chunk may suspend; then
-   its return ends here as well. */
+/* Goes on where the chunk at place i, from -1 on, has returned.  A chunk may suspend;
+   then its return ends here as well. */
 static int run_chunks(lua_State *L, int status, lua_KContext i)
 {
     (void)status;
@@ -219,7 +219,7 @@ static int run_chunks(lua_State *L, int status, lua_KContext i)
     return 0;
 }
 
-/* ---- running ------------------------------------------------------------------------ */
+/* ---- running --------------------------------------------------------------------- */
 
 /* Calls a method of the object at i with the nargs values on top of the stack. */
 static void call_method(lua_State *L, int i, const char *name, int nargs, int nresults)

@@ -1,6 +1,6 @@
--- The prompt of the interpreter: reads a statement, runs it in the main task, prints what it
--- returns.  While one types, the loop turns and other tasks run.  The terminal comes as a
--- table of functions (src/program/prompt.c); where no loop runs (--plain) it is waited for.
+-- The prompt of the interpreter: reads a statement, runs it in the main task, prints what
+-- it returns.  While one types, the loop turns and other tasks run.  The terminal comes as
+-- a table of functions (src/program/prompt.c); without a loop (--plain) it is waited for.
 
 local core = require "lull.core"
 local lull = require "lull"
@@ -13,7 +13,7 @@ return function(terminal)
   local typed -- the future of the line that is being typed
   local running -- the scope of the statement that runs
 
-  -- Reading ------------------------------------------------------------------------------
+  -- Reading -----------------------------------------------------------------------------
 
   local function prompt(name, default)
     local text = _G[name]
@@ -63,7 +63,7 @@ return function(terminal)
     end
   end
 
-  -- Running ------------------------------------------------------------------------------
+  -- Running -----------------------------------------------------------------------------
 
   -- The part of a traceback that is the user's.
   local function trace(err)
@@ -110,7 +110,7 @@ return function(terminal)
     end
   end
 
-  -- What comes from elsewhere -------------------------------------------------------------
+  -- What comes from elsewhere -----------------------------------------------------------
 
   -- Ctrl-C: the statement ends, or the line that is being typed.
   local function interrupt()

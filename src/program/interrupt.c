@@ -14,7 +14,7 @@
 enum {
     PATIENCE = 500 * 1000, /* us until computing code is interrupted */
     RETRY = 10 * 1000,     /* us until the next try: another coroutine may run then */
-    ECHO = 20 * 1000000    /* ns: two signals this close are one Ctrl-C, as from timeout(1),
+    ECHO = 20 * 1000000    /* ns: signals this close are one Ctrl-C, as from timeout(1),
                               which signals its child and then the group */
 };
 
@@ -32,7 +32,7 @@ static volatile sig_atomic_t came;   /* at least one Ctrl-C */
 static volatile sig_atomic_t posted; /* the loop has not heard of it yet */
 static volatile sig_atomic_t armed;  /* computing code is to be interrupted */
 static volatile sig_atomic_t mode;
-static struct timespec last;
+static int64_t last; /* when, on the monotonic clock */
 
 static void on(int number, void (*handler)(int), struct sigaction *before)
 {
@@ -52,7 +52,7 @@ static void set_alarm(long first, long then)
     setitimer(ITIMER_REAL, &t, NULL);
 }
 
-/* ---- code that computes ------------------------------------------------------------- */
+/* ---- code that computes ---------------------------------------------------------- */
 
 static void disarm(void)
 {
@@ -76,7 +76,8 @@ static void interrupt(lua_State *L, lua_Debug *ar)
 
 static void set_hook(lua_State *L)
 {
-    lua_sethook(L, interrupt, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+    int anything = LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT;
+    lua_sethook(L, interrupt, anything, 1);
 }
 
 static void on_alarm(int number)
@@ -96,15 +97,16 @@ static void arm(void)
     set_alarm(PATIENCE, RETRY);
 }
 
-/* ---- the signal --------------------------------------------------------------------- */
+/* ---- the signal ------------------------------------------------------------------ */
 
 static bool echo(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    int64_t ns = (now.tv_sec - last.tv_sec) * INT64_C(1000000000) + now.tv_nsec - last.tv_nsec;
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    int64_t now = time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
+    bool close = now - last < ECHO;
     last = now;
-    return ns < ECHO;
+    return close;
 }
 
 static void on_interrupt(int number)
@@ -149,7 +151,7 @@ static void on_plain(int number)
         set_hook(rt->running);
 }
 
-/* ---- from main ------------------------------------------------------------------------ */
+/* ---- from main ------------------------------------------------------------------- */
 
 void lull_interrupt_open(lua_State *L)
 {

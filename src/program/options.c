@@ -103,8 +103,10 @@ enum lull_order lull_read_command_line(struct command_line *cl, int argc, char *
         return LULL_RUN;
     const char *option = argv[bad];
     bool needs = is(option, "-e") || is(option, "-l");
-    fprintf(stderr, needs ? "lull: '%s' needs argument\n" : "lull: unrecognized option '%s'\n",
-            option);
+    if (needs)
+        fprintf(stderr, "lull: '%s' needs argument\n", option);
+    else
+        fprintf(stderr, "lull: unrecognized option '%s'\n", option);
     fputs(usage, stderr);
     return LULL_BAD;
 }

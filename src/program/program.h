@@ -1,6 +1,6 @@
-/* What the rooms of the lull program ask of one another: options.c reads the command line,
-   main.c runs its chunks, interrupt.c is Ctrl-C, prompt.c and editline.c are the terminal
-   that lua/lull/repl.lua talks to. */
+/* What the rooms of the lull program ask of one another: options.c reads the command
+   line, main.c runs its chunks, interrupt.c is Ctrl-C, prompt.c and editline.c are the
+   terminal that lua/lull/repl.lua talks to. */
 #ifndef LULL_PROGRAM_H
 #define LULL_PROGRAM_H
 
@@ -35,14 +35,14 @@ enum lull_order lull_read_command_line(struct command_line *cl, int argc, char *
 
 /* ---- interrupt.c ----------------------------------------------------------------- */
 
-/* From now on Ctrl-C cancels what the function on top of the stack (popped) cancels: it is
-   called on the loop.  In the running main task. */
+/* From now on Ctrl-C does what the function on top of the stack (popped) does, which is
+   called on the loop.  To be called in the main task. */
 void lull_interrupt_open(lua_State *L);
 
 /* From now on Ctrl-C is lua's: an error in what runs in L; the second one kills. */
 void lull_interrupt_plain(lua_State *L);
 
-/* At a prompt Ctrl-C ends the line, not the program: calls the function on top (popped). */
+/* At a prompt Ctrl-C ends the line only: it calls the function on top (popped). */
 void lull_interrupt_prompt(lua_State *L);
 
 /* The prompt is left: Ctrl-C ends the program at once. */

@@ -1,6 +1,6 @@
-/* The terminal as lua/lull/repl.lua sees it: a table of functions that get one line typed,
-   byte by byte, so that other tasks run meanwhile.  Lines come from the editor where there
-   is one, else as they are from standard input. */
+/* The terminal as lua/lull/repl.lua sees it: a table of functions that get one line
+   typed, byte by byte, so that other tasks run meanwhile.  Lines come from the editor
+   where there is one, else as they are from standard input. */
 #include "program.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@ bool lull_prompt_tty(void)
     return isatty(STDIN_FILENO);
 }
 
-/* ---- lines as they come --------------------------------------------------------- */
+/* ---- lines as they come ---------------------------------------------------------- */
 
 /* One byte at a time is read: what follows the line belongs to whom the line runs. */
 static struct {
@@ -90,7 +90,7 @@ static void plain_remember(const char *text)
 static const struct lull_typist plain = {plain_begin, plain_feed, plain_end,
                                          plain_hide,  plain_show, plain_remember};
 
-/* ---- the functions ---------------------------------------------------------------- */
+/* ---- the functions --------------------------------------------------------------- */
 
 /* Is there something to read?  wait: until there is. */
 static bool ready(bool wait)
