@@ -1,0 +1,195 @@
+-- The table of `require "lull"`: what a script sees.  The core in C gives tasks, futures,
+-- scopes and loops; here is the comfort on top, in plain Lua.
+local core = require "lull.core"
+
+local lull = {
+  version = core.version,
+  spawn = core.spawn, current = core.current, sleep = core.sleep, now = core.now,
+  future = core.future, await = core.await,
+  timeout = core.timeout, shield = core.shield, scope = core.scope,
+  pcall = core.pcall, is_cancelled = core.is_cancelled,
+  loop = core.loop, new_loop = core.new_loop, selectors = core.selectors,
+  time = core.time,
+}
+
+local Task, Loop = core.methods.Task, core.methods.Loop
+
+require = require "lull.require"
+
+-- Modules load on first use: lull.net is require "lull.net".
+local modules = { net = true, fs = true, process = true, signal = true, thread = true,
+                  protocol = true, test = true }
+setmetatable(lull, { __index = function(t, key)
+  if key == "selector" then
+    return core.selector_name()
+  elseif modules[key] then
+    local module = require("lull." .. key)
+    rawset(t, key, module)
+    return module
+  end
+end })
+
+-- ---- running ------------------------------------------------------------------------
+
+-- Runs fn as the main task of a loop of its own and returns its results; inside a task
+-- it just calls fn.
+function lull.run(fn, ...)
+  if core.current() then return fn(...) end
+  local loop <close> = core.new_loop()
+  return loop:run(fn, ...)
+end
+
+-- Every live task of the running loop, in the order in which they were spawned.
+function lull.tasks()
+  local tasks = core.tasks()
+  table.sort(tasks, function(a, b) return a:id() < b:id() end)
+  return tasks
+end
+
+-- A ticker without drift: for n in lull.every(1) do ... end.  The first tick comes after
+-- one period; ticks that were missed collapse into one that comes at once.
+function lull.every(period)
+  if not (type(period) == "number" and period > 0) then
+    error("bad argument #1 to 'every' (a positive number of seconds expected)", 2)
+  end
+  local n, due = 0, core.now() + period
+  return function()
+    local now = core.now()
+    if now < due then
+      core.sleep_until(due)
+      due = due + period
+    else
+      core.enter()
+      due = due + period * ((now - due) // period + 1)
+    end
+    n = n + 1
+    return n
+  end
+end
+
+local Deferred = { __name = "Deferred" }
+Deferred.__index = Deferred
+function Deferred:close()
+  local fn = self.fn
+  self.fn = nil
+  if fn then fn(table.unpack(self, 1, self.n)) end
+end
+Deferred.__close = Deferred.close
+
+-- local _ <close> = lull.defer(fn, ...): runs fn(...) when the block is left.
+function lull.defer(fn, ...)
+  local self = table.pack(...)
+  self.fn = fn
+  return setmetatable(self, Deferred)
+end
+
+-- ---- errors --------------------------------------------------------------------------
+
+-- assert that lets a bare nil pass (the end of a stream).
+function lull.check(...)
+  local value, message = ...
+  if value == nil and message ~= nil then error(message, 0) end
+  return ...
+end
+
+-- Reads the code off a raised message: "ECONNRESET", or nil.
+function lull.code(err)
+  if type(err) ~= "string" then
+    return core.is_cancelled(err) and tostring(err):match("^E[%u%d_]+%f[:]") or nil
+  end
+  return err:match("^E[%u%d_]+%f[:]") or err:match("^[^\n]-:%d+: (E[%u%d_]+):")
+end
+
+local unhandled -- the script's handler; nil: the default
+local failures = 0
+
+local function print_failure(err, traceback, task)
+  failures = failures + 1
+  local text = tostring(err)
+  io.stdout:flush()
+  io.stderr:write("lull: ", task and tostring(task) or "callback", ": ", text, "\n",
+                  traceback and traceback .. "\n" or "")
+end
+
+local function report(err, traceback, task)
+  local loop = core.has_loop() and core.loop()
+  local handler = loop and core.loop_handler(loop) or unhandled or print_failure
+  handler(err, traceback, task)
+end
+core.on_report(report)
+
+-- How many failures the default handler has reported.
+function core.failures() return failures end
+
+-- The same for the modules in Lua; quiet ones do not count for the exit code.
+function core.report(err, traceback, task, quiet)
+  local before = failures
+  report(err, traceback, task)
+  if quiet then failures = before end
+end
+
+-- fn(err, traceback, task | nil) is told of every failure that nobody looks at; nil
+-- restores the default, which prints it.  Returns the previous handler.
+function lull.on_unhandled(fn)
+  local previous = unhandled
+  unhandled = fn
+  return previous
+end
+
+function Loop:on_unhandled(fn)
+  return core.loop_handler(self, fn or false)
+end
+
+-- ---- tasks ------------------------------------------------------------------------------
+
+-- Cancels the task and waits until it has ended; never raises its error.
+function Task:close()
+  self:take()
+  if self:done() then return end
+  self:cancel("closed")
+  core.shield(self.wait, self)
+end
+
+-- Begins a callback-style operation: start(done) may return a function that cancels it.
+-- The first done(...) resumes the caller with those values.
+function lull.await_callback(start)
+  core.enter()
+  local future = core.future()
+  local cancel = start(function(...)
+    if not future:done() then future:set_result(...) end
+  end)
+  local _ <close> = setmetatable({}, { __close = function()
+    if not future:done() then
+      future:cancel()
+      if cancel then cancel() end
+    end
+  end })
+  return future:await()
+end
+
+local Generator = { __name = "Generator" }
+Generator.__close = function(self) core.unwind(self.co) end
+
+-- for v in lull.generator(fn, ...) do: fn yields with coroutine.yield and may await; when
+-- the loop is left it is closed, its <close> variables included.
+function lull.generator(fn, ...)
+  local co = coroutine.create(fn)
+  local args = table.pack(...)
+  local function step(ok, ...)
+    if not ok then return core.rethrow(co, ...) end
+    if coroutine.status(co) == "dead" then return nil end
+    return ...
+  end
+  local function next_value()
+    if coroutine.status(co) == "dead" then return nil end
+    if args then
+      local first = args
+      args = nil
+      return step(coroutine.resume(co, table.unpack(first, 1, first.n)))
+    end
+    return step(coroutine.resume(co))
+  end
+  return next_value, nil, nil, setmetatable({ co = co }, Generator)
+end
+
+return lull

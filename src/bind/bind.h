@@ -1,0 +1,256 @@
+/* The Lua room.  Every C function of the library has the runtime as upvalue 1; a task
+   is a coroutine with a waiter inside; suspending is spelled in one way:
+
+       check the arguments -> lull_enter(L, k) -> k: try; -EAGAIN: lull_await_io(..., k)
+
+   The continuation is the state machine: k is both the first attempt (rc 0) and every
+   retry, called inside the task with what woke it as its third argument: 0, or -errno
+   (-ETIMEDOUT: the deadline of the wait has come, -ECANCELED: what was waited for has
+   been closed).  Cancellation never reaches k: lull_enter and the return from lull_park
+   raise it.  State that k needs stands in the function's own Lua stack. */
+#ifndef LULL_BIND_H
+#define LULL_BIND_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+#include "list.h"
+#include "lull.h"
+
+/* ---- the modules in Lua, compiled in (generated) --------------------------------- */
+
+struct lull_module {
+    const char *name, *file, *code;
+    size_t size;
+};
+extern const struct lull_module lull_modules[]; /* ends with a NULL name */
+
+/* ---- classes ----------------------------------------------------------------------- */
+
+enum lull_class {
+    LULL_FUTURE, LULL_TASK, LULL_CANCEL, LULL_LOOP, LULL_HANDLE, LULL_SCOPE, LULL_LOT,
+    LULL_SELECTOR, LULL_SOCKET, LULL_STREAM, LULL_LISTENER, LULL_REQUEST, LULL_CLASSES
+};
+
+/* ---- the runtime: one per global state ---------------------------------------------- */
+
+struct task;
+struct loop; /* a Loop userdata: looplib.c */
+
+struct runtime {
+    lua_State *running;  /* the coroutine that may suspend now, or NULL */
+    struct task *task;   /* whose it is, or NULL */
+    lull_loop *loop;     /* the running loop, or NULL */
+    struct loop *object; /* its Lua object */
+    lua_State *L;        /* who runs the loop; tasks are resumed from here */
+    lua_State *outer;    /* who resumed it, when it was resumed by the loop directly */
+    lua_State *parked;   /* the innermost coroutine of the task that has just parked */
+    lua_State *unwinding; /* the generator that is told to end, while it is resumed */
+    int budget;          /* operations that may still complete before a turn is due */
+    int child_status, child_count; /* how the nested coroutine just ended or yielded */
+    unsigned paused;     /* nested coroutines that are paused inside scopes of theirs */
+    uint32_t ids;        /* of tasks, so far */
+    const void *classes[LULL_CLASSES]; /* their metatables, to recognise objects */
+    struct {
+        lua_State **co;  /* coroutines whose task ended well, for the next spawn */
+        uint32_t *slot;  /* and where they are anchored */
+        uint32_t count, capacity, slots;
+    } idle;
+    struct loop *loops;  /* every open loop */
+    char *scratch;       /* see lull_scratch; NULL while somebody has it */
+};
+
+enum { LULL_SCRATCH = 64 * 1024 };
+
+/* The runtime, in any function that was registered with lull_setfuncs. */
+static inline struct runtime *lull_runtime(lua_State *L)
+{
+    return (struct runtime *)lua_touserdata(L, lua_upvalueindex(1));
+}
+
+/* LULL_SCRATCH bytes to receive into, anyone's after a suspension; NULL: no memory.  Who
+   makes a string of them takes them away for that moment (rt->scratch = NULL): if that
+   raises, the bytes are still his, to be freed with Lua's allocator. */
+static inline char *lull_scratch(lua_State *L, struct runtime *rt)
+{
+    if (rt->scratch == NULL) {
+        void *ud;
+        lua_Alloc alloc = lua_getallocf(L, &ud);
+        rt->scratch = (char *)alloc(ud, NULL, 0, LULL_SCRATCH);
+    }
+    return rt->scratch;
+}
+
+/* Pushes the runtime userdata, anywhere (a look-up; not for hot paths). */
+struct runtime *lull_pushruntime(lua_State *L);
+
+/* luaL_setfuncs with the runtime as upvalue 1. */
+void lull_setfuncs(lua_State *L, const luaL_Reg *functions);
+
+/* Makes class c: a metatable called name with these methods (reachable by __index) and
+   metamethods; remembers it in rt->classes.  Leaves the stack as it was. */
+void lull_newclass(lua_State *L, enum lull_class c, const char *name,
+                   const luaL_Reg *methods, const luaL_Reg *metamethods);
+
+/* Pushes a new userdata of class c.  Born zeroed, so that __gc finds it closed and safe. */
+void *lull_newobject(lua_State *L, enum lull_class c, size_t size, int uservalues);
+
+/* Is value i an object of class c?  NULL when not. */
+static inline void *lull_test(lua_State *L, struct runtime *rt, int i, enum lull_class c)
+{
+    if (!lua_getmetatable(L, i))
+        return NULL;
+    bool is = lua_topointer(L, -1) == rt->classes[c];
+    lua_pop(L, 1);
+    return is ? lua_touserdata(L, i) : NULL;
+}
+
+/* The same, but raises the usual argument error ("Stream expected, got nil"). */
+void *lull_check(lua_State *L, struct runtime *rt, int i, enum lull_class c);
+
+/* Keeps the value on top of the stack alive under a key (pops it), pushes it, lets it
+   go.  lull_release allocates nothing, so it is safe anywhere. */
+void lull_hold(lua_State *L, const void *key);
+int lull_pushheld(lua_State *L, const void *key); /* the type of what was pushed */
+void lull_release(lua_State *L, const void *key);
+
+/* The Lua values that belong to an object but are rarely there (names, callbacks, task
+   locals): pushes the object's table of them, made at need.  i is the object. */
+void lull_pushextra(lua_State *L, int i);
+/* The same where there are some; false, and nothing pushed, where there are none. */
+bool lull_hasextra(lua_State *L, int i);
+
+/* ---- suspending: tasklib.c ------------------------------------------------------------ */
+
+#define LULL_FOREVER INT64_MAX
+
+/* May this call suspend?  Raises when not, or when the scope is cancelled; gives the
+   others a turn when one is due; then calls k(L, LUA_OK, 0). */
+int lull_enter(lua_State *L, lua_KFunction k);
+
+/* Suspends the running task, whose waiter (&rt->task->waiter) has been told what it waits
+   for.  When it is woken k(L, LUA_YIELD, status) goes on.  return lull_park(L, k); */
+int lull_park(lua_State *L, lua_KFunction k);
+
+/* Waits until io is ready for event or deadline has come, then k.  Where the wait cannot
+   begin k is called at once with that -errno. */
+int lull_await_io(lua_State *L, lull_io *io, unsigned event, int64_t deadline,
+                  lua_KFunction k);
+
+/* Waits until something wakes the task's waiter (put it into a list of yours before), or
+   deadline has come. */
+int lull_await(lua_State *L, int64_t deadline, lua_KFunction k);
+
+/* now + seconds for the functions above; a negative or absent time is LULL_FOREVER. */
+int64_t lull_after(lull_loop *loop, lua_Number seconds);
+
+/* ---- futures and tasks ----------------------------------------------------------------- */
+
+enum { LULL_CANCELLED = 1, LULL_RESULT, LULL_ERROR }; /* states of a settled future */
+
+/* flags of a future */
+enum {
+    LULL_TAKEN = 1,     /* somebody has looked, or will look, at how it ends */
+    LULL_IS_TASK = 2,
+    LULL_CALLBACKS = 4, /* has done callbacks, among its extras */
+    LULL_DAEMON = 8,
+    LULL_ESCAPED = 16,  /* the script has its coroutine: never used again */
+    LULL_CONDEMNED = 32 /* ignored its cancellation too often */
+};
+
+/* A Future userdata is a lull_future; once settled its uservalue 1 is its value, or a
+   table of them with n where count is not 1, its error, or the reason of its cancel. */
+
+struct task {
+    lull_future future; /* first: a Task is a Future */
+    lull_waiter waiter; /* running it resumes the coroutine */
+    lull_timer timer;   /* a sleep, or the time limit of a wait */
+    lull_scope own;     /* what task:cancel cancels */
+    lull_scope *scope;  /* the innermost scope it is in now */
+    lua_State *co;      /* its coroutine, NULL once it has ended */
+    uint32_t id, slot;
+};
+
+/* Starts a task that runs function and arguments (the top nargs + 1 values, which it
+   pops), its scope below parent (or NULL).  Pushes the Task.  Raises without a loop. */
+struct task *lull_spawn(lua_State *L, struct runtime *rt, int nargs, lull_scope *parent);
+
+/* Pushes a new pending Future. */
+lull_future *lull_newfuture(lua_State *L);
+/* Settles the Future at i with the top n values (popped), for results any number, for
+   the other states one.  Returns as lull_future_settle. */
+int lull_settle(lua_State *L, struct runtime *rt, int i, unsigned state, int n);
+
+/* The loop that f is bound to (the running one when unbound); NULL when that is closed. */
+lull_loop *lull_loop_of(struct runtime *rt, lull_future *f);
+
+/* ---- outside of tasks: looplib.c -------------------------------------------------------- */
+
+/* From a waiter's run: calls function (light) in protected mode on the loop's own state
+   with ud as its argument 1; an error is reported as that of a callback. */
+void lull_callback(struct runtime *rt, lua_CFunction function, void *ud);
+
+/* Runs the function and arguments on top of the stack (nargs + 1 values, popped) in a
+   later turn of the running loop, outside of any task. */
+void lull_call_soon(lua_State *L, struct runtime *rt, int nargs);
+
+/* A closed stream of this loop that still sends (+1) or is through (-1): who runs the
+   loop to its end waits for it. */
+void lull_linger(lull_loop *loop, int change);
+
+/* Reports an error that nobody will look at: pops error and traceback (string or nil);
+   i is the task or 0. */
+void lull_report(lua_State *L, struct runtime *rt, int i);
+
+/* ---- errors: error.c ---------------------------------------------------------------------- */
+
+/* "ECONNREFUSED" for an errno. */
+const char *lull_errname(int code);
+
+/* Pushes nil, "ECONNREFUSED: connection refused (127.0.0.1:9)", "ECONNREFUSED" for a
+   failure rc = -errno; where may be NULL.  Returns 3. */
+int lull_pushfail(lua_State *L, int rc, const char *where);
+
+/* The same for codes that are no errno ("EOF", "ETLS", "EAI_NONAME"). */
+int lull_pushcode(lua_State *L, const char *code, const char *text, const char *where);
+
+/* The message handler of everything that lull calls: returns the error as it is and keeps
+   the traceback beside it, for lull_pushtraceback. */
+int lull_handler(lua_State *L);
+/* Pushes the traceback kept for the error at i, or nil. */
+void lull_pushtraceback(lua_State *L, int i);
+/* Keeps the string on top (popped) as the traceback of the error at i. */
+void lull_keeptraceback(lua_State *L, int i);
+
+/* Raises the cancellation that holds for the running task. */
+int lull_raisecancel(lua_State *L, struct runtime *rt);
+/* The cancelled scope that raised the error at i, or NULL when it is no cancellation. */
+lull_scope *lull_cancelof(lua_State *L, struct runtime *rt, int i);
+/* Cancels scope with the reason at i (0: none) to be told by the errors. */
+bool lull_cancel(lua_State *L, lull_loop *loop, lull_scope *scope, int status, int i);
+/* Pushes "ECANCELED: reason" (or ETIMEDOUT) for a cancelled scope, and returns the code. */
+const char *lull_pushreason(lua_State *L, lull_scope *scope);
+
+/* ---- sockets: socklib.c --------------------------------------------------------------------- */
+
+/* Takes the descriptor from the Socket at i, which is closed then; -1: it was closed. */
+int lull_sock_detach(lua_State *L, struct runtime *rt, int i);
+
+/* The thread pool of the runtime, made at first use. */
+struct sys_pool;
+struct sys_pool *lull_pool(lua_State *L);
+
+/* ---- opening: each adds its functions to the table on top of the stack -------------------- */
+
+void lull_open_error(lua_State *L);
+void lull_open_task(lua_State *L);
+void lull_open_future(lua_State *L);
+void lull_open_scope(lua_State *L);
+void lull_open_co(lua_State *L); /* replaces functions of the global coroutine */
+void lull_open_loop(lua_State *L);
+void lull_open_selector(lua_State *L); /* field selectors */
+void lull_open_sock(lua_State *L);     /* sockets, resolution */
+void lull_open_stream(lua_State *L);   /* streams, listeners */
+
+#endif

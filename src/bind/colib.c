@@ -1,0 +1,347 @@
+/* The coroutine library, replaced in place, so that an await works inside of nested
+   coroutines.  When a nested coroutine parks, every coroutine around it parks too, each
+   in its own call of resume; when the task is woken the innermost is resumed directly,
+   and only when it ends or yields does the one around it go on (see tasklib.c).
+   Coroutines that no task runs behave as Lua's own. */
+#include "task.h"
+
+#include <string.h>
+
+/* How a nested coroutine came back to L: moves its n results (or its error) over.
+   Returns their number, or -1 with the error on top. */
+static int take_results(lua_State *L, lua_State *co, int status, int n)
+{
+    if (status != LUA_OK && status != LUA_YIELD) {
+        lua_xmove(co, L, 1);
+        return -1;
+    }
+    if (!lua_checkstack(L, n + 1)) {
+        lua_pop(co, n);
+        lua_pushliteral(L, "too many results to resume");
+        return -1;
+    }
+    lua_xmove(co, L, n);
+    return n;
+}
+
+/* Back in L, which runs a task: the scopes of the nested coroutine at i stay with it. */
+static void came_back(lua_State *L, struct runtime *rt, int i, int status, lull_scope *outer)
+{
+    rt->running = L;
+    if (rt->task->scope == outer)
+        return;
+    if (status == LUA_YIELD)
+        lull_scope_pause(L, rt, i, outer);
+    else
+        lull_unwind(L, rt, outer, false);
+}
+
+/* Resumes co, the coroutine at i, with the top narg values of L. */
+static int resume(lua_State *L, lua_State *co, int i, int narg, lua_KFunction k)
+{
+    struct runtime *rt = lull_runtime(L);
+    int n;
+    if (lull_awaiting(co)) {
+        lua_pushliteral(L, "cannot resume a coroutine that waits");
+        return -1;
+    }
+    if (!lua_checkstack(co, narg)) {
+        lua_pushliteral(L, "too many arguments to resume");
+        return -1;
+    }
+    lua_xmove(L, co, narg);
+    if (rt->running != L) { /* of no task, or foreign code is between */
+        int status = lua_resume(co, L, narg, &n);
+        return take_results(L, co, status, n);
+    }
+    lull_scope *outer = rt->task->scope;
+    if (rt->paused)
+        lull_scope_resume(L, rt, i);
+    rt->running = lua_isyieldable(L) ? co : NULL;
+    int status = lua_resume(co, L, narg, &n);
+    if (rt->parked)
+        return lull_park_around(L, co, (lua_KContext)outer, k);
+    came_back(L, rt, i, status, outer);
+    return take_results(L, co, status, n);
+}
+
+/* The same after a wait inside of co. */
+static int resumed(lua_State *L, lua_State *co, int i, lua_KContext outer)
+{
+    struct runtime *rt = lull_runtime(L);
+    came_back(L, rt, i, rt->child_status, (lull_scope *)outer);
+    return take_results(L, co, rt->child_status, rt->child_count);
+}
+
+/* ---- resume and wrap ---------------------------------------------------------------------- */
+
+static lua_State *getco(lua_State *L)
+{
+    lua_State *co = lua_tothread(L, 1);
+    luaL_argexpected(L, co, 1, "coroutine");
+    return co;
+}
+
+static int push_status(lua_State *L, lua_State *co, int n)
+{
+    lua_pushboolean(L, n >= 0);
+    if (n >= 0) {
+        lua_insert(L, -(n + 1));
+        return n + 1;
+    }
+    /* what dies of a cancellation is closed at once: nobody may ever come back to it */
+    if (lull_test(L, lull_runtime(L), -2, LULL_CANCEL) && lua_status(co) > LUA_YIELD)
+        lull_closethread(co, L);
+    lua_insert(L, -2);
+    return 2;
+}
+
+static int co_resumek(lua_State *L, int status, lua_KContext outer)
+{
+    (void)status;
+    lua_State *co = lua_tothread(L, 1);
+    return push_status(L, co, resumed(L, co, 1, outer));
+}
+
+/* coroutine.resume (co, ...) */
+static int co_resume(lua_State *L)
+{
+    lua_State *co = getco(L);
+    return push_status(L, co, resume(L, co, 1, lua_gettop(L) - 1, co_resumek));
+}
+
+/* Keeps where the error on top of L was raised inside of co, before that is closed. */
+static void keep_story(lua_State *L, lua_State *co)
+{
+    if (lull_test(L, lull_runtime(L), -1, LULL_CANCEL) || !lua_checkstack(L, 32) ||
+        lua_isnil(L, -1) || lua_type(L, -1) == LUA_TNUMBER)
+        return;
+    luaL_traceback(L, co, NULL, 0);
+    luaL_traceback(L, L, "", 1);
+    lua_concat(L, 2);
+    lull_keeptraceback(L, -2);
+}
+
+/* An error goes on: the coroutine is closed and a message gets its position, as in Lua;
+   where it was raised is kept first, for afterwards it is gone. */
+static int propagate(lua_State *L, lua_State *co)
+{
+    int status = lua_status(co);
+    if (status != LUA_OK && status != LUA_YIELD) {
+        keep_story(L, co);
+        lua_pushvalue(L, -1);
+        lua_xmove(L, co, 1); /* closing wants the error on top of its stack */
+        status = lull_closethread(co, L);
+        if (status != LUA_OK) {
+            lua_pop(L, 1);
+            lua_xmove(co, L, 1);
+        }
+    }
+    if (status != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
+        luaL_where(L, 1);
+        lua_insert(L, -2);
+        lua_concat(L, 2);
+    }
+    return lua_error(L);
+}
+
+static int wrapk(lua_State *L, int status, lua_KContext outer)
+{
+    (void)status;
+    lua_State *co = lua_tothread(L, lua_upvalueindex(2));
+    int n = resumed(L, co, lua_upvalueindex(2), outer);
+    return n < 0 ? propagate(L, co) : n;
+}
+
+static int wrapped(lua_State *L)
+{
+    lua_State *co = lua_tothread(L, lua_upvalueindex(2));
+    int n = resume(L, co, lua_upvalueindex(2), lua_gettop(L), wrapk);
+    return n < 0 ? propagate(L, co) : n;
+}
+
+/* coroutine.wrap (fn) */
+static int co_wrap(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_State *co = lua_newthread(L);
+    lua_pushvalue(L, 1);
+    lua_xmove(L, co, 1);
+    lua_pushcclosure(L, wrapped, 2);
+    return 1;
+}
+
+/* rethrow (co, err): raises the error that co died of, closed; for generators. */
+static int rethrow(lua_State *L)
+{
+    lua_settop(L, 2);
+    lua_State *co = getco(L);
+    if (lua_status(co) > LUA_YIELD)
+        keep_story(L, co);
+    return lua_error(L);
+}
+
+/* ---- yield ------------------------------------------------------------------------------------ */
+
+static int turnk(lua_State *L, int status, lua_KContext rc)
+{
+    (void)L, (void)status, (void)rc;
+    return 0;
+}
+
+static int pausek(lua_State *L, int status, lua_KContext rc)
+{
+    (void)status, (void)rc;
+    return lull_turn(L, lull_runtime(L), turnk);
+}
+
+/* In a task's own body: a turn for the others, or an await. */
+static int yield_task(lua_State *L, struct runtime *rt)
+{
+    if (lua_gettop(L) == 0)
+        return lull_enter(L, pausek);
+    bool future = lull_test(L, rt, 1, LULL_FUTURE) || lull_test(L, rt, 1, LULL_TASK);
+    if (!future || lua_gettop(L) > 1)
+        return luaL_error(L, "a task yields nothing, or a future to await it");
+    ((lull_future *)lua_touserdata(L, 1))->flags |= LULL_TAKEN;
+    return lull_enter(L, lull_await_outcome);
+}
+
+/* Where a nested coroutine comes back to; one that is being unwound raises here. */
+static int yielded(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    struct runtime *rt = lull_runtime(L);
+    if (rt->unwinding == L) {
+        lull_newobject(L, LULL_CANCEL, 2 * sizeof(void *), 1);
+        lua_pushliteral(L, "the generator was left");
+        lua_setiuservalue(L, -2, 1);
+        return lua_error(L);
+    }
+    return lua_gettop(L);
+}
+
+/* coroutine.yield (...) */
+static int co_yield(lua_State *L)
+{
+    struct runtime *rt = lull_runtime(L);
+    if (rt->running == L && rt->task->co == L)
+        return yield_task(L, rt);
+    return lua_yieldk(L, lua_gettop(L), 0, yielded);
+}
+
+/* ---- the rest --------------------------------------------------------------------------------------- */
+
+/* Does co wait for a nested coroutine that is running now? */
+static bool isnormal(struct runtime *rt, lua_State *co)
+{
+    for (lua_State *c = rt->running ? rt->outer : NULL; c != NULL;
+         c = c == rt->task->co ? NULL : lull_link_of(c))
+        if (c == co)
+            return true;
+    return false;
+}
+
+static const char *status_of(lua_State *L, lua_State *co)
+{
+    lua_Debug ar;
+    if (co == L)
+        return "running";
+    switch (lua_status(co)) {
+    case LUA_YIELD:
+        return isnormal(lull_runtime(L), co) ? "normal" : "suspended";
+    case LUA_OK:
+        if (lua_getstack(co, 0, &ar))
+            return "normal";
+        return lua_gettop(co) == 0 ? "dead" : "suspended";
+    default:
+        return "dead";
+    }
+}
+
+/* coroutine.status (co) */
+static int co_status(lua_State *L)
+{
+    lua_pushstring(L, status_of(L, getco(L)));
+    return 1;
+}
+
+/* coroutine.running () -> co, ismain */
+static int co_running(lua_State *L)
+{
+    struct runtime *rt = lull_runtime(L);
+    if (rt->running == L && rt->task->co == L)
+        rt->task->future.flags |= LULL_ESCAPED;
+    lua_pushboolean(L, lua_pushthread(L));
+    return 2;
+}
+
+/* coroutine.close (co) */
+static int co_close(lua_State *L)
+{
+    struct runtime *rt = lull_runtime(L);
+    lua_State *co = getco(L);
+    const char *status = status_of(L, co);
+    if (lull_awaiting(co) && *status == 's')
+        return luaL_error(L, "cannot close a coroutine that waits");
+    if (*status != 'd' && *status != 's')
+        return luaL_error(L, "cannot close a %s coroutine", status);
+    if (rt->paused)
+        lull_scope_drop(L, rt, 1);
+    if (lull_closethread(co, L) == LUA_OK) {
+        lua_pushboolean(L, true);
+        return 1;
+    }
+    lua_pushboolean(L, false);
+    lua_xmove(co, L, 1);
+    return 2;
+}
+
+/* unwind (co, ...): resumes a generator that is paused so that its yield raises and its
+   <close> variables run, which may suspend; what it yields then is refused again. */
+static int unwindk(lua_State *L, int status, lua_KContext outer);
+
+static int unwind_once(lua_State *L, int n)
+{
+    struct runtime *rt = lull_runtime(L);
+    lua_State *co = lua_tothread(L, 1);
+    for (int tries = 0; n >= 0 && lua_status(co) == LUA_YIELD && tries < 100; tries++) {
+        lua_settop(L, 1);
+        rt->unwinding = co;
+        n = resume(L, co, 1, 0, unwindk);
+        rt->unwinding = NULL;
+    }
+    if (n >= 0 || lull_cancelof(L, rt, -1) == NULL)
+        return n >= 0 || lull_test(L, rt, -1, LULL_CANCEL) ? 0 : lua_error(L);
+    return lua_error(L);
+}
+
+static int unwindk(lua_State *L, int status, lua_KContext outer)
+{
+    (void)status;
+    lua_State *co = lua_tothread(L, 1);
+    return unwind_once(L, resumed(L, co, 1, outer));
+}
+
+static int unwind(lua_State *L)
+{
+    lua_State *co = getco(L);
+    if (lua_status(co) != LUA_YIELD || lull_awaiting(co))
+        return 0;
+    return unwind_once(L, 0);
+}
+
+static const luaL_Reg replacements[] = {
+    {"resume", co_resume}, {"wrap", co_wrap},       {"yield", co_yield}, {"status", co_status},
+    {"close", co_close},   {"running", co_running}, {NULL, NULL}};
+
+static const luaL_Reg functions[] = {{"unwind", unwind}, {"rethrow", rethrow}, {NULL, NULL}};
+
+void lull_open_co(lua_State *L)
+{
+    lull_setfuncs(L, functions);
+    if (lua_getglobal(L, "coroutine") == LUA_TTABLE)
+        lull_setfuncs(L, replacements);
+    lua_pop(L, 1);
+}

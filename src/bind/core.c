@@ -1,0 +1,261 @@
+/* Opening the library: the runtime userdata that every function has as upvalue 1, the
+   classes, what is kept alive, and the modules in Lua that are compiled in. */
+#include "bind.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* uservalues of the runtime */
+enum { HELD = 1, EXTRAS, USERVALUES = EXTRAS };
+
+static const char runtime_key;
+
+/* ---- runtime --------------------------------------------------------------------- */
+
+struct runtime *lull_pushruntime(lua_State *L)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &runtime_key);
+    return lua_touserdata(L, -1);
+}
+
+static int runtime_gc(lua_State *L)
+{
+    struct runtime *rt = lua_touserdata(L, 1);
+    free(rt->idle.co);
+    free(rt->idle.slot);
+    if (rt->scratch) {
+        void *ud;
+        lua_Alloc alloc = lua_getallocf(L, &ud);
+        alloc(ud, rt->scratch, LULL_SCRATCH, 0);
+    }
+    memset(&rt->idle, 0, sizeof rt->idle);
+    rt->scratch = NULL;
+    return 0;
+}
+
+static void newtable(lua_State *L, const char *mode)
+{
+    lua_newtable(L);
+    if (mode == NULL)
+        return;
+    lua_createtable(L, 0, 1);
+    lua_pushstring(L, mode);
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+}
+
+static void newruntime(lua_State *L)
+{
+    struct runtime *rt = lua_newuserdatauv(L, sizeof *rt, USERVALUES);
+    memset(rt, 0, sizeof *rt);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, runtime_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    newtable(L, NULL);
+    lua_setiuservalue(L, -2, HELD);
+    newtable(L, "k");
+    lua_setiuservalue(L, -2, EXTRAS);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &runtime_key);
+    if (lull_scratch(L, rt) == NULL)
+        luaL_error(L, "not enough memory");
+}
+
+/* ---- what is kept alive, and what belongs to an object ----------------------------- */
+
+static void pushheld(lua_State *L)
+{
+    lull_pushruntime(L);
+    lua_getiuservalue(L, -1, HELD);
+    lua_remove(L, -2);
+}
+
+void lull_hold(lua_State *L, const void *key)
+{
+    pushheld(L);
+    lua_insert(L, -2);
+    lua_rawsetp(L, -2, key);
+    lua_pop(L, 1);
+}
+
+int lull_pushheld(lua_State *L, const void *key)
+{
+    pushheld(L);
+    int type = lua_rawgetp(L, -1, key);
+    lua_remove(L, -2);
+    return type;
+}
+
+void lull_release(lua_State *L, const void *key)
+{
+    pushheld(L);
+    if (lua_rawgetp(L, -1, key) != LUA_TNIL) { /* only existing keys are set to nil */
+        lua_pushnil(L);
+        lua_rawsetp(L, -3, key);
+    }
+    lua_pop(L, 2);
+}
+
+bool lull_hasextra(lua_State *L, int i)
+{
+    i = lua_absindex(L, i);
+    lull_pushruntime(L);
+    lua_getiuservalue(L, -1, EXTRAS);
+    lua_pushvalue(L, i);
+    if (lua_rawget(L, -2) == LUA_TNIL) {
+        lua_pop(L, 3);
+        return false;
+    }
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+    return true;
+}
+
+void lull_pushextra(lua_State *L, int i)
+{
+    i = lua_absindex(L, i);
+    if (lull_hasextra(L, i))
+        return;
+    lua_newtable(L);
+    lull_pushruntime(L);
+    lua_getiuservalue(L, -1, EXTRAS);
+    lua_pushvalue(L, i);
+    lua_pushvalue(L, -4);
+    lua_rawset(L, -3);
+    lua_pop(L, 2);
+}
+
+/* ---- classes ------------------------------------------------------------------------ */
+
+void lull_setfuncs(lua_State *L, const luaL_Reg *functions)
+{
+    lull_pushruntime(L);
+    luaL_setfuncs(L, functions, 1);
+}
+
+/* The metatable of class c in the registry: the key is its place in the runtime. */
+void lull_newclass(lua_State *L, enum lull_class c, const char *name,
+                   const luaL_Reg *methods, const luaL_Reg *metamethods)
+{
+    struct runtime *rt = lull_pushruntime(L);
+    lua_newtable(L);
+    lua_pushstring(L, name);
+    lua_setfield(L, -2, "__name");
+    lua_newtable(L);
+    if (methods)
+        lull_setfuncs(L, methods);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, "lull.methods");
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -2, name);
+    lua_pop(L, 1);
+    lua_setfield(L, -2, "__index");
+    if (metamethods)
+        lull_setfuncs(L, metamethods);
+    rt->classes[c] = lua_topointer(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &rt->classes[c]);
+    lua_pop(L, 1);
+}
+
+void *lull_newobject(lua_State *L, enum lull_class c, size_t size, int uservalues)
+{
+    void *object = lua_newuserdatauv(L, size, uservalues);
+    memset(object, 0, size);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &lull_runtime(L)->classes[c]);
+    lua_setmetatable(L, -2);
+    return object;
+}
+
+void *lull_check(lua_State *L, struct runtime *rt, int i, enum lull_class c)
+{
+    void *object = lull_test(L, rt, i, c);
+    if (object == NULL) {
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &rt->classes[c]);
+        lua_getfield(L, -1, "__name");
+        luaL_typeerror(L, i, lua_tostring(L, -1));
+    }
+    return object;
+}
+
+/* ---- modules -------------------------------------------------------------------------- */
+
+/* loader of a compiled-in module: upvalue 1 is its place in lull_modules */
+static int load_module(lua_State *L)
+{
+    const struct lull_module *m = lua_touserdata(L, lua_upvalueindex(1));
+    lua_settop(L, 2);
+    lua_pushfstring(L, "@%s", m->file);
+    if (luaL_loadbufferx(L, m->code, m->size, lua_tostring(L, -1), "t") != LUA_OK)
+        return lua_error(L);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, 2);
+    lua_call(L, 2, 1);
+    return 1;
+}
+
+/* package.preload for each; an entry that is there already (a host's) stays. */
+static void preload(lua_State *L)
+{
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    for (const struct lull_module *m = lull_modules; m->name != NULL; m++) {
+        bool taken = lua_getfield(L, -1, m->name) != LUA_TNIL;
+        lua_pop(L, 1);
+        if (taken || strcmp(m->name, "lull") == 0)
+            continue;
+        lua_pushlightuserdata(L, (void *)m);
+        lua_pushcclosure(L, load_module, 1);
+        lua_setfield(L, -2, m->name);
+    }
+    lua_pop(L, 1);
+}
+
+static const struct lull_module *find_module(const char *name)
+{
+    const struct lull_module *m = lull_modules;
+    while (m->name != NULL && strcmp(m->name, name) != 0)
+        m++;
+    return m;
+}
+
+static int open_core(lua_State *L)
+{
+    newruntime(L);
+    lua_newtable(L);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, "lull.methods");
+    lua_setfield(L, -2, "methods");
+    lull_open_error(L);
+    lull_open_future(L);
+    lull_open_task(L);
+    lull_open_scope(L);
+    lull_open_loop(L);
+    lull_open_co(L);
+    lull_open_selector(L);
+    lull_open_sock(L);
+    lull_open_stream(L);
+    lua_pushliteral(L, LULL_VERSION);
+    lua_setfield(L, -2, "version");
+    return 1;
+}
+
+LULL_API int luaopen_lull_core(lua_State *L);
+
+int luaopen_lull_core(lua_State *L)
+{
+    luaL_checkversion(L);
+    luaL_requiref(L, "lull.core", open_core, 0);
+    return 1;
+}
+
+int luaopen_lull(lua_State *L)
+{
+    luaopen_lull_core(L);
+    preload(L);
+    lua_settop(L, 0);
+    lua_pushliteral(L, "lull");
+    lua_pushliteral(L, ":compiled in:");
+    lua_pushlightuserdata(L, (void *)find_module("lull"));
+    lua_pushcclosure(L, load_module, 1);
+    lua_insert(L, 1);
+    lua_call(L, 2, 1);
+    return 1;
+}

@@ -1,0 +1,390 @@
+/* Scopes in Lua: scope, timeout and shield as functions around a call, and scope as a
+   block.  A scope belongs to the coroutine that opened it: the scopes of a generator come
+   and go with it, and while it is paused they bind nobody. */
+#include "task.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+struct scope {
+    lull_deadline deadline; /* first: its first is the lull_scope */
+    struct task *task;      /* who is inside; NULL before and after */
+    uint32_t loop;          /* serial of its loop */
+    bool paused;            /* outermost of a coroutine that is paused */
+    int line;               /* of a block: where it was opened, with uservalue 1 */
+};
+
+static struct scope *scope_of(lull_scope *s)
+{
+    return container_of(s, struct scope, deadline.scope);
+}
+
+/* ---- entering and leaving --------------------------------------------------------------- */
+
+static struct scope *enter(lua_State *L, struct runtime *rt, unsigned flags)
+{
+    struct scope *s = lull_newobject(L, LULL_SCOPE, sizeof *s, 1);
+    struct task *t = rt->task;
+    if (t == NULL || rt->running != L)
+        luaL_error(L, "a scope is opened inside a task");
+    lull_deadline_init(&s->deadline);
+    lull_scope_open(rt->loop, &s->deadline.scope, t->scope, flags);
+    t->scope->member = NULL;
+    s->deadline.scope.member = &t->waiter;
+    t->scope = &s->deadline.scope;
+    s->task = t;
+    s->loop = t->future.loop;
+    return s;
+}
+
+/* A block is kept alive by the coroutine that opened it until it is left. */
+static void keep_block(lua_State *L, struct scope *s, int i)
+{
+    i = lua_absindex(L, i);
+    lua_pushthread(L);
+    lull_pushextra(L, -1);
+    lua_pushvalue(L, i);
+    lua_rawsetp(L, -2, s);
+    lua_pop(L, 2);
+}
+
+static void set_deadline(lua_State *L, struct runtime *rt, struct scope *s, lua_Number seconds)
+{
+    int64_t deadline = seconds < 0 ? lull_now(rt->loop) : lull_after(rt->loop, seconds);
+    if (deadline == LULL_FOREVER)
+        lull_timer_stop(rt->loop, &s->deadline.timer);
+    else if (lull_deadline_set(rt->loop, &s->deadline, deadline) < 0)
+        luaL_error(L, "not enough memory");
+}
+
+/* Takes s out of its loop and of the tree. */
+static void end(lua_State *L, struct runtime *rt, struct scope *s)
+{
+    lull_loop *loop = lull_loop_with(rt, s->loop);
+    rt->paused -= s->paused;
+    s->paused = false;
+    s->task = NULL;
+    if (loop == NULL)
+        return;
+    lull_timer_stop(loop, &s->deadline.timer);
+    lull_forget(&s->deadline.expiry);
+    lull_scope_close(loop, &s->deadline.scope);
+    if (s->deadline.scope.own != 0)
+        lull_release(L, &s->deadline.scope);
+}
+
+/* Ends s, the innermost scope of the running task. */
+static void leave(lua_State *L, struct runtime *rt, struct scope *s)
+{
+    struct task *t = rt->task;
+    t->scope = s->deadline.scope.parent;
+    t->scope->member = &t->waiter;
+    if (!t->scope->cancelled)
+        t->own.delivered = 0;
+    if (s->line != 0) {
+        lua_pushthread(L);
+        if (lull_hasextra(L, -1)) {
+            lua_pushnil(L);
+            lua_rawsetp(L, -2, s);
+            lua_pop(L, 1);
+        }
+        lua_pop(L, 1);
+    }
+    end(L, rt, s);
+}
+
+/* Pushes "script.lua:12" of the block s. */
+static void push_place(lua_State *L, struct scope *s)
+{
+    lua_Debug ar = {.short_src = "?"};
+    lua_pushthread(L);
+    lull_pushextra(L, -1);
+    if (lua_rawgetp(L, -1, s) == LUA_TUSERDATA &&
+        lua_getiuservalue(L, -1, 1) == LUA_TFUNCTION)
+        lua_getinfo(L, ">S", &ar);
+    lua_pushfstring(L, "%s:%d", ar.short_src, s->line);
+}
+
+bool lull_unwind(lua_State *L, struct runtime *rt, lull_scope *until, bool well)
+{
+    int top = lua_gettop(L);
+    while (rt->task->scope != until) {
+        struct scope *s = scope_of(rt->task->scope);
+        if (well && lua_gettop(L) == top) {
+            push_place(L, s);
+            lua_pushfstring(L, "%s: this block was opened without <close> and never left",
+                            lua_tostring(L, -1));
+            lua_replace(L, top + 1);
+            lua_settop(L, top + 1);
+        }
+        leave(L, rt, s);
+    }
+    return lua_gettop(L) > top;
+}
+
+/* ---- with coroutines ----------------------------------------------------------------------- */
+
+/* What a paused coroutine keeps among its extras: its innermost and outermost scope. */
+void lull_scope_pause(lua_State *L, struct runtime *rt, int i, lull_scope *outer)
+{
+    struct task *t = rt->task;
+    lull_scope *inner = t->scope, *bottom = inner;
+    while (bottom->parent != outer)
+        bottom = bottom->parent;
+    lull_pushextra(L, i);
+    lua_pushlightuserdata(L, inner);
+    lua_setfield(L, -2, "inner");
+    lua_pushlightuserdata(L, bottom);
+    lua_setfield(L, -2, "bottom");
+    lua_pop(L, 1);
+    inner->member = NULL;
+    lull_scope_detach(rt->loop, bottom);
+    t->scope = outer;
+    outer->member = &t->waiter;
+    scope_of(bottom)->paused = true;
+    rt->paused++;
+}
+
+/* The scopes that coroutine i paused in: innermost and outermost, no longer paused. */
+static bool unpause(lua_State *L, struct runtime *rt, int i, lull_scope **inner,
+                    lull_scope **bottom)
+{
+    if (!lull_hasextra(L, i))
+        return false;
+    lua_getfield(L, -1, "inner");
+    lua_getfield(L, -2, "bottom");
+    *inner = lua_touserdata(L, -2);
+    *bottom = lua_touserdata(L, -1);
+    lua_pop(L, 2);
+    if (*inner != NULL) {
+        lua_pushnil(L);
+        lua_setfield(L, -2, "inner");
+        scope_of(*bottom)->paused = false;
+        rt->paused--;
+    }
+    lua_pop(L, 1);
+    return *inner != NULL;
+}
+
+void lull_scope_resume(lua_State *L, struct runtime *rt, int i)
+{
+    struct task *t = rt->task;
+    lull_scope *inner, *bottom;
+    if (!unpause(L, rt, i, &inner, &bottom))
+        return;
+    t->scope->member = NULL;
+    lull_scope_attach(rt->loop, bottom, t->scope);
+    for (lull_scope *s = inner; s != bottom->parent; s = s->parent)
+        scope_of(s)->task = t;
+    inner->member = &t->waiter;
+    t->scope = inner;
+}
+
+void lull_scope_drop(lua_State *L, struct runtime *rt, int i)
+{
+    lull_scope *inner, *bottom;
+    if (!unpause(L, rt, i, &inner, &bottom))
+        return;
+    for (lull_scope *s = inner, *outer; s != NULL; s = outer) {
+        outer = s->parent;
+        end(L, rt, scope_of(s));
+    }
+}
+
+/* ---- around a call --------------------------------------------------------------------------- */
+
+/* Is the error on top of the stack the cancellation of this very scope? */
+static bool is_mine(lua_State *L, struct runtime *rt, struct scope *s)
+{
+    return s->deadline.scope.own != 0 &&
+           lull_cancelof(L, rt, -1) == &s->deadline.scope;
+}
+
+/* The stack: scope | handler | results or error. */
+static int left(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)ctx;
+    struct runtime *rt = lull_runtime(L);
+    struct scope *s = lua_touserdata(L, 1);
+    bool well = status == LUA_OK || status == LUA_YIELD;
+    if (lull_unwind(L, rt, &s->deadline.scope, well))
+        well = false;
+    if (well || !is_mine(L, rt, s)) {
+        leave(L, rt, s);
+        return well ? lua_gettop(L) - 2 : lua_error(L);
+    }
+    lua_pushnil(L);
+    lua_pushstring(L, lull_pushreason(L, &s->deadline.scope));
+    leave(L, rt, s);
+    return 3;
+}
+
+/* Calls the function and nargs arguments on top of the stack inside a new scope. */
+static int call_inside(lua_State *L, int nargs, unsigned flags, lua_Number seconds, bool pass)
+{
+    struct runtime *rt = lull_runtime(L);
+    struct scope *s = enter(L, rt, flags);
+    if (seconds == seconds)
+        set_deadline(L, rt, s, seconds);
+    if (pass) {
+        lua_pushvalue(L, -1);
+        lua_insert(L, -2 - nargs++);
+    }
+    lua_insert(L, 1);
+    lua_pushcfunction(L, lull_handler);
+    lua_insert(L, 2);
+    while (lua_gettop(L) > nargs + 3)
+        lua_remove(L, 3);
+    return left(L, lua_pcallk(L, nargs, LUA_MULTRET, 2, 0, left), 0);
+}
+
+static lua_Number checkseconds(lua_State *L, int i)
+{
+    lua_Number seconds = luaL_checknumber(L, i);
+    luaL_argcheck(L, seconds == seconds, i, "not a number");
+    return seconds;
+}
+
+/* timeout (seconds, fn, ...) -> results of fn | nil, "ETIMEDOUT: ...", "ETIMEDOUT" */
+static int timeout(lua_State *L)
+{
+    lua_Number seconds = checkseconds(L, 1);
+    luaL_checkany(L, 2);
+    return call_inside(L, lua_gettop(L) - 2, 0, seconds, false);
+}
+
+/* shield (fn, ...) -> results: no cancellation from outside reaches fn. */
+static int shield(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    return call_inside(L, lua_gettop(L) - 1, LULL_SHIELD, NAN, false);
+}
+
+/* scope (fn) / scope (seconds, fn) -> results;  scope ([seconds]) -> Scope, a block */
+static int scope(lua_State *L)
+{
+    lua_Number seconds = lua_isnumber(L, 1) ? checkseconds(L, 1) : NAN;
+    int f = lua_isnumber(L, 1) ? 2 : 1;
+    if (!lua_isnoneornil(L, f)) {
+        luaL_checktype(L, f, LUA_TFUNCTION);
+        lua_settop(L, f);
+        return call_inside(L, 0, 0, seconds, true);
+    }
+    struct runtime *rt = lull_runtime(L);
+    struct scope *s = enter(L, rt, 0);
+    lua_Debug ar;
+    if (seconds == seconds)
+        set_deadline(L, rt, s, seconds);
+    s->line = -1;
+    if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "lf", &ar)) {
+        s->line = ar.currentline;
+        lua_setiuservalue(L, -2, 1);
+    }
+    keep_block(L, s, -1);
+    return 1;
+}
+
+/* ---- methods -------------------------------------------------------------------------------------- */
+
+static struct scope *checkscope(lua_State *L)
+{
+    return lull_check(L, lull_runtime(L), 1, LULL_SCOPE);
+}
+
+/* The end of a block: its own cancellation goes on as a plain error, for a close handler
+   cannot swallow one. */
+static int scope_close(lua_State *L)
+{
+    struct runtime *rt = lull_runtime(L);
+    struct scope *s = checkscope(L);
+    lua_settop(L, 2);
+    if (s->task == NULL)
+        return 0;
+    lull_scope *within = rt->task ? rt->task->scope : NULL;
+    while (within != NULL && within != &s->deadline.scope)
+        within = within->parent;
+    if (within == NULL || s->task != rt->task)
+        return luaL_error(L, "this scope belongs to another coroutine");
+    bool raise = lull_unwind(L, rt, within, lua_isnil(L, 2));
+    if (!raise && is_mine(L, rt, s)) {
+        lull_pushreason(L, within);
+        raise = true;
+    }
+    leave(L, rt, s);
+    return raise ? lua_error(L) : 0;
+}
+
+/* s:cancel ([reason]) */
+static int scope_cancel(lua_State *L)
+{
+    struct scope *s = checkscope(L);
+    lull_loop *loop = lull_loop_with(lull_runtime(L), s->loop);
+    lua_pushboolean(L, loop != NULL && s->task != NULL && lull_cancel(L, loop, &s->deadline.scope, -ECANCELED, 2));
+    return 1;
+}
+
+/* s:timeout (seconds | nil): from now on, anew */
+static int scope_timeout(lua_State *L)
+{
+    struct scope *s = checkscope(L);
+    lua_Number seconds = lua_isnoneornil(L, 2) ? HUGE_VAL : checkseconds(L, 2);
+    if (s->task != NULL)
+        set_deadline(L, lull_runtime(L), s, seconds);
+    return 0;
+}
+
+/* s:remaining () -> seconds | nil */
+static int scope_remaining(lua_State *L)
+{
+    struct scope *s = checkscope(L);
+    struct runtime *rt = lull_runtime(L);
+    if (s->task == NULL || !lull_timer_started(&s->deadline.timer))
+        return 0;
+    int64_t left = lull_timer_deadline(rt->loop, &s->deadline.timer) - lull_now(rt->loop);
+    lua_pushnumber(L, left > 0 ? (lua_Number)left / 1e9 : 0);
+    return 1;
+}
+
+/* s:cancelled () -> boolean: by itself or from outside */
+static int scope_cancelled(lua_State *L)
+{
+    struct scope *s = checkscope(L);
+    lua_pushboolean(L, s->deadline.scope.own || s->deadline.scope.cancelled);
+    return 1;
+}
+
+static int scope_tostring(lua_State *L)
+{
+    struct scope *s = checkscope(L);
+    const char *how = s->task == NULL              ? "left"
+                      : s->deadline.scope.cancelled ? "cancelled"
+                                                    : "open";
+    lua_pushfstring(L, "scope (%s)", how);
+    return 1;
+}
+
+/* A scope that is collected while open stood in a coroutine that was given up. */
+static int scope_gc(lua_State *L)
+{
+    struct scope *s = lua_touserdata(L, 1);
+    if (s->task != NULL)
+        end(L, lull_runtime(L), s);
+    return 0;
+}
+
+static const luaL_Reg methods[] = {
+    {"cancel", scope_cancel},       {"timeout", scope_timeout}, {"remaining", scope_remaining},
+    {"cancelled", scope_cancelled}, {"close", scope_close},     {NULL, NULL}};
+
+static const luaL_Reg metamethods[] = {
+    {"__close", scope_close}, {"__tostring", scope_tostring}, {"__gc", scope_gc}, {NULL, NULL}};
+
+static const luaL_Reg functions[] = {
+    {"scope", scope}, {"timeout", timeout}, {"shield", shield}, {NULL, NULL}};
+
+void lull_open_scope(lua_State *L)
+{
+    lull_newclass(L, LULL_SCOPE, "Scope", methods, metamethods);
+    lull_setfuncs(L, functions);
+}

@@ -1,0 +1,63 @@
+/* The inside of a loop, for the rooms of the core: loop, timer, io, future, scope, post
+   and clock.  Bindings see lull.h only, and the few functions at the end. */
+#ifndef LULL_LOOP_H
+#define LULL_LOOP_H
+
+#include <stdatomic.h>
+
+#include "heap.h"
+#include "list.h"
+#include "selector.h"
+
+#ifdef LULL_STRESS
+#define LULL_FACTS 1 /* one event a poll, to give bugs a chance */
+#else
+#define LULL_FACTS 256
+#endif
+
+struct lull_loop {
+    lull_list ready;   /* woken; the next turn's batch */
+    lull_list batch;   /* what this turn still has to run */
+    struct heap timers;
+    int64_t now;       /* the last reading of the clock */
+    bool fresh;        /* now was read since the last waiter ran */
+    bool running, stopping;
+    unsigned ran;      /* waiters run since the selector was last asked */
+    unsigned refs;     /* outsiders who may still wake someone */
+    uint32_t serial;   /* tells loops apart after their memory is reused */
+    lull_list ios;     /* registered descriptors */
+    lull_list enders;  /* who waits for the end of the loop */
+    const struct lull_backend *backend;
+    struct lull_selector *selector;
+    lull_clock clock;
+    int64_t virtual_now;
+    uint64_t random;   /* state of the seeded order; 0: first come, first served */
+    _Atomic(lull_message *) posted; /* newest first */
+    atomic_bool awake; /* the wake-up descriptor has been written to */
+    int wake_read, wake_write;
+    lull_watch wake;
+    lull_alloc alloc;
+    void *alloc_ud;
+    void *user;
+    struct lull_fact facts[LULL_FACTS];
+};
+
+/* clock.c */
+void lull_clock_init(lull_loop *loop, const lull_options *o);
+
+/* timer.c: wakes what is due by the last reading of the clock. */
+void lull_timers_expire(lull_loop *loop);
+
+/* io.c: a fact from the selector becomes wakes; is any descriptor waited for? */
+void lull_io_ready(lull_loop *loop, lull_io *io, unsigned events);
+bool lull_io_awaited(lull_loop *loop);
+
+/* post.c: the wake-up descriptor, and moving what was posted to the ready list. */
+int lull_post_open(lull_loop *loop);
+void lull_post_close(lull_loop *loop);
+void lull_post_collect(lull_loop *loop, bool readable);
+
+/* loop.c: the loop's allocator. */
+void *lull_realloc(lull_loop *loop, void *ptr, size_t osize, size_t nsize);
+
+#endif
