@@ -77,6 +77,7 @@ typedef struct sys_job {
     void (*work)(struct sys_job *job); /* on a thread of the pool */
     void (*done)(struct sys_job *job); /* then on the loop's, unless dropped before */
     void (*free)(struct sys_job *job); /* the last call, on either */
+    void *owner;
     /* private */
     lull_message message;
     lull_waiter end; /* waits for the end of the loop */
