@@ -1,0 +1,329 @@
+-- Cancellation is a state of a scope: it is raised on entry, again and again, until the
+-- scope is left; it wins over a wake-up that has not been consumed; nobody survives it.
+local helper = require "spec.helper"
+local lull, run = helper.lull, helper.run
+
+-- Runs fn in a scope that is cancelled already.
+local function within_cancelled(fn)
+  return lull.scope(function(s)
+    s:cancel "over"
+    return fn(s)
+  end)
+end
+
+local function finished(...)
+  local future = lull.future()
+  future:set_result(...)
+  return future
+end
+
+describe("the cancellation error", function()
+  it("is known by lull.is_cancelled, and carries its reason", function()
+    run(function()
+      local ok, err
+      within_cancelled(function() ok, err = pcall(lull.sleep, 1) end)
+      assert.is_false(ok)
+      assert.is_true(lull.is_cancelled(err))
+      assert.equal("over", err.reason)
+      assert.matches("over", tostring(err))
+      assert.matches("ECANCELED", tostring(err))
+      assert.equal("ECANCELED", lull.code(err))
+    end)
+  end)
+
+  it("is not to be confused with other values", function()
+    for _, value in ipairs {"ECANCELED: over", {reason = "over"}, 1, true, print} do
+      assert.is_false(lull.is_cancelled(value))
+    end
+    assert.is_false(lull.is_cancelled(nil))
+  end)
+
+  it("takes any value as its reason", function()
+    run(function()
+      local why = {}
+      local err
+      lull.scope(function(s)
+        s:cancel(why)
+        err = select(2, pcall(lull.sleep, 1))
+      end)
+      assert.equal(why, err.reason)
+      assert.is_string(tostring(err))
+    end)
+  end)
+end)
+
+describe("in a cancelled scope", function()
+  it("every suspending call raises, again and again", function()
+    run(function()
+      within_cancelled(function()
+        for _ = 1, 50 do
+          assert.is_true(lull.is_cancelled(select(2, pcall(lull.sleep, 1))))
+          assert.is_true(lull.is_cancelled(select(2, pcall(lull.sleep, 0))))
+          assert.is_true(lull.is_cancelled(select(2, pcall(coroutine.yield))))
+          assert.is_true(lull.is_cancelled(select(2, pcall(lull.await, finished()))))
+        end
+      end)
+      lull.sleep(1) -- outside of it all is well
+    end)
+  end)
+
+  it("calls raise on entry, also where they could have completed at once", function()
+    run(function()
+      within_cancelled(function()
+        local future, started = finished(1), false
+        assert.is_false(pcall(future.await, future))
+        assert.is_false(pcall(lull.await, future))
+        assert.is_false(pcall(lull.await_callback, function(done)
+          started = true
+          done()
+        end))
+        assert.is_false(started) -- nothing of the operation has happened
+      end)
+    end)
+  end)
+
+  it("a failed future that could not be awaited has not been taken", function()
+    local reports, err = {}, {}
+    run(function()
+      local future = lull.future()
+      future:set_error(err)
+      within_cancelled(function() pcall(future.await, future) end)
+      lull.sleep(5)
+    end, {reports = reports})
+    assert.equal(1, #reports)
+    assert.equal(err, reports[1].err)
+  end)
+
+  it("calls that do not suspend work as ever", function()
+    run(function()
+      local task
+      assert.equal("done", within_cancelled(function()
+        local future = finished(1)
+        assert.equal(1, future:result())
+        task = lull.spawn(function() lull.sleep(1) return 2 end)
+        assert.equal(3, lull.scope(function() return 3 end))
+        assert.equal(4, lull.timeout(1, function() return 4 end))
+        assert.equal(5, lull.shield(function() return 5 end))
+        return "done"
+      end))
+      assert.equal(2, task:await())
+    end)
+  end)
+
+  it("the first delivery takes no turn, each repeated one takes one", function()
+    run(function()
+      local turns = 0
+      local counter = lull.spawn(function()
+        while true do
+          turns = turns + 1
+          lull.sleep(0)
+        end
+      end)
+      lull.sleep(0)
+      within_cancelled(function()
+        local before = turns
+        pcall(lull.sleep, 1)
+        assert.equal(before, turns)
+        for n = 1, 20 do
+          pcall(lull.sleep, 1)
+          assert.equal(before + n, turns)
+        end
+      end)
+      counter:close()
+    end)
+  end)
+
+  it("awaited cleanup raises too, and the first error object goes on", function()
+    run(function()
+      local seen = {}
+      local task = lull.spawn(function()
+        local _ <close> = helper.closer(function(_, err)
+          seen[1] = err
+          lull.sleep(1)
+        end)
+        lull.sleep(10)
+      end)
+      lull.sleep(1)
+      task:cancel "over"
+      pcall(task.await, task)
+      assert.is_true(lull.is_cancelled(seen[1]))
+      assert.equal("cancelled", task:status())
+    end)
+  end)
+
+  it("a body that finishes in spite of it has finished", function()
+    run(function()
+      assert.same({"my", nil, "results"}, {within_cancelled(function()
+        pcall(lull.sleep, 1)
+        return "my", nil, "results"
+      end)})
+    end)
+  end)
+end)
+
+describe("a task that has been woken but has not run yet", function()
+  it("is cancelled: that wins over the result of a future", function()
+    run(function()
+      local future, got = lull.future(), nil
+      local task = lull.spawn(function()
+        got = table.pack(pcall(future.await, future))
+      end)
+      lull.sleep(1)
+      future:set_result "granted"
+      task:cancel()
+      task:await()
+      assert.is_false(got[1])
+      assert.is_true(lull.is_cancelled(got[2]))
+      assert.equal("granted", future:result())
+    end)
+  end)
+
+  it("is cancelled: that wins over a sleep that is over", function()
+    run(function()
+      local ended
+      local task = lull.spawn(function() ended = pcall(lull.sleep, 1) end)
+      lull.sleep(0)
+      lull.loop():call_later(1, function() task:cancel() end)
+      lull.sleep(2)
+      assert.is_false(ended)
+    end)
+  end)
+
+  it("wakes only once when it is cancelled first", function()
+    run(function()
+      local future, woke = lull.future(), nil
+      local task = lull.spawn(function()
+        pcall(lull.scope, function(s)
+          lull.loop():call_later(1, function()
+            s:cancel()
+            future:set_result()
+          end)
+          future:await()
+        end)
+        lull.sleep(5)
+        woke = lull.now()
+      end)
+      local start = lull.now()
+      task:await()
+      assert.equal(start + 6, woke)
+    end)
+  end)
+end)
+
+describe("a task that will not be cancelled", function()
+  it("is given it a thousand times, then closed hard and reported by name", function()
+    local reports = {}
+    run(function()
+      local count, closed, refused = 0, false, nil
+      local task = lull.spawn(function()
+        local _ <close> = helper.closer(function()
+          closed = true
+          refused = not pcall(lull.shield, lull.sleep, 1)
+        end)
+        while true do
+          if not pcall(lull.sleep, 1) then count = count + 1 end
+        end
+      end)
+      task:name "stubborn"
+      lull.sleep(0)
+      local ticks = 0
+      local ticker = lull.spawn(function()
+        while true do ticks = ticks + 1 lull.sleep(0) end
+      end)
+      local start = lull.now()
+      task:cancel()
+      pcall(task.await, task)
+      ticker:close()
+      assert.is_true(task:done())
+      assert.is_true(count >= 999 and count <= 1000, "count is " .. count)
+      assert.is_true(closed)
+      assert.is_true(refused)
+      assert.is_true(ticks >= 990, "the others had " .. ticks .. " turns")
+      assert.equal(start, lull.now())
+    end, {reports = reports})
+    assert.is_true(#reports >= 1)
+    assert.matches("stubborn", tostring(reports[1].err))
+  end)
+
+  it("is closed hard inside nested coroutines as well", function()
+    local reports = {}
+    run(function()
+      local closed = {}
+      local function note(name)
+        return helper.closer(function() closed[#closed + 1] = name end)
+      end
+      local task = lull.spawn(function()
+        local _ <close> = note "outer"
+        coroutine.wrap(function()
+          local _ <close> = note "inner"
+          while true do pcall(lull.sleep, 1) end
+        end)()
+      end)
+      task:name "nest"
+      lull.sleep(0)
+      task:close()
+      assert.is_true(task:done())
+      assert.same({"inner", "outer"}, closed)
+    end, {reports = reports})
+    assert.is_true(#reports >= 1)
+  end)
+
+  it("may leave its scope and live on, however often it was told", function()
+    run(function()
+      for _ = 1, 5 do
+        within_cancelled(function()
+          for _ = 1, 400 do pcall(lull.sleep, 1) end
+        end)
+      end
+      lull.sleep(1)
+    end)
+  end)
+end)
+
+describe("the cancellation of a task in a nested coroutine", function()
+  it("is raised where it waits, and passes out through the resumes", function()
+    run(function()
+      local log = {}
+      local task = lull.spawn(function()
+        local deep = coroutine.wrap(function()
+          local inner = coroutine.wrap(function()
+            log[1] = lull.is_cancelled(select(2, pcall(lull.sleep, 10)))
+            lull.sleep(10)
+          end)
+          local ok, err = pcall(inner)
+          log[2] = not ok and lull.is_cancelled(err)
+          lull.sleep(10)
+        end)
+        deep()
+      end)
+      lull.sleep(1)
+      task:cancel()
+      pcall(task.await, task)
+      assert.same({true, true}, log)
+      assert.equal("cancelled", task:status())
+    end)
+  end)
+
+  it("closes the coroutine that dies of it at once, where nothing suspends", function()
+    run(function()
+      local log = {}
+      local task = lull.spawn(function()
+        local co = coroutine.create(function()
+          local _ <close> = helper.closer(function(_, err)
+            log.saw = lull.is_cancelled(err)
+            log.refused = not pcall(lull.shield, lull.sleep, 1)
+          end)
+          lull.sleep(10)
+        end)
+        local ok, err = coroutine.resume(co)
+        log.ok, log.err = ok, lull.is_cancelled(err)
+        log.status = coroutine.status(co)
+      end)
+      lull.sleep(1)
+      task:close()
+      assert.same({
+        saw = true, refused = true, ok = false, err = true, status = "dead",
+      }, log)
+    end)
+  end)
+end)

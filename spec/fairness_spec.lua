@@ -1,0 +1,194 @@
+-- A task that never suspends by itself still gives way: after a bounded number of calls
+-- that completed at once, before an operation and never after it.
+local helper = require "spec.helper"
+local lull, run = helper.lull, helper.run
+
+local BOUND = 10000 -- operations after which others must have had a turn, generously
+
+local function finished(...)
+  local future = lull.future()
+  future:set_result(...)
+  return future
+end
+
+-- Calls operate(n) until another task has run; returns how often.
+local function until_turn(operate)
+  local turn = false
+  lull.spawn(function() turn = true end)
+  for n = 1, BOUND do
+    operate(n)
+    if turn then return n end
+  end
+  error "the other task never had a turn"
+end
+
+local operations = {
+  ["await of a finished future"] = function() finished():await() end,
+  ["lull.await of a finished future"] = function() lull.await(finished()) end,
+  ["await_callback called back at once"] = function()
+    lull.await_callback(function(done) done() end)
+  end,
+  ["a failed future in a pcall"] = function()
+    local future = lull.future()
+    future:set_error "x"
+    pcall(future.await, future)
+  end,
+  ["awaits in a nested coroutine"] = function()
+    coroutine.wrap(function() finished():await() end)()
+  end,
+}
+
+describe("a task that never waits", function()
+  for name, operation in pairs(operations) do
+    it("gives way: " .. name, function()
+      run(function() until_turn(operation) end)
+    end)
+  end
+
+  it("completes a number of operations between two turns", function()
+    run(function()
+      assert.is_true(until_turn(operations["await of a finished future"]) > 1)
+    end)
+  end)
+
+  it("lets timers fall due and callbacks be called", function()
+    run(function()
+      local loop, soon, later = lull.loop(), false, false
+      loop:call_soon(function() soon = true end)
+      loop:call_later(0, function() later = true end)
+      for _ = 1, BOUND do
+        finished():await()
+        if soon and later then return end
+      end
+      error "they were not called"
+    end)
+  end)
+
+  for _, backend in helper.backends() do
+    it("lets descriptors be served, on " .. backend, function()
+      run(function()
+        local a, b = lull.net.pair()
+        local got
+        lull.spawn(function() got = a:read() end)
+        lull.sleep(0)
+        b:write "line\n"
+        for _ = 1, 100 * BOUND do
+          finished():await()
+          if got then break end
+        end
+        assert.equal("line", got)
+        a:close()
+        b:close()
+      end, {selector = backend})
+    end)
+  end
+
+  it("shares with another of its kind", function()
+    run(function()
+      local counts, stop = {0, 0, 0}, false
+      local tasks = {}
+      for i = 1, 3 do
+        tasks[i] = lull.spawn(function()
+          while not stop do
+            finished():await()
+            counts[i] = counts[i] + 1
+            stop = counts[i] >= 3 * BOUND
+          end
+        end)
+      end
+      for i = 1, 3 do tasks[i]:await() end
+      for i = 1, 3 do assert.is_true(counts[i] >= BOUND, i .. ": " .. counts[i]) end
+    end)
+  end)
+
+  it("takes the turn before an operation, never after it", function()
+    run(function()
+      -- Whenever the other task has run it was before something was awaited: the value
+      -- that the operation then gives is one that was made after that turn.
+      local turn, version = 0, 0
+      local other = lull.spawn(function()
+        while true do turn = turn + 1 lull.sleep(0) end
+      end)
+      local x = setmetatable({}, {__await = function() version = turn return turn end})
+      for _ = 1, BOUND do
+        assert.equal(turn, (lull.await(x)))
+        assert.equal(version, turn)
+        local at
+        lull.await_callback(function(done) at = turn done() end)
+        assert.equal(at, turn)
+      end
+      assert.is_true(turn > 1)
+      other:close()
+    end)
+  end)
+
+  it("can be cancelled in its turn", function()
+    run(function()
+      local task = lull.spawn(function()
+        while true do finished():await() end
+      end)
+      lull.sleep(0)
+      task:cancel()
+      pcall(task.await, task)
+      assert.equal("cancelled", task:status())
+    end)
+  end)
+
+  it("can be cancelled by time", function()
+    run(function()
+      local _, _, code = lull.timeout(0, function()
+        while true do finished():await() end
+      end)
+      assert.equal("ETIMEDOUT", code)
+    end)
+  end)
+end)
+
+describe("a loop of pcall", function()
+  it("around a sleep does not starve others", function()
+    run(function()
+      local stop = false
+      local task = lull.spawn(function()
+        while not stop do pcall(lull.sleep, 0) end
+      end)
+      helper.turns(100)
+      lull.sleep(1)
+      stop = true
+      task:await()
+    end)
+  end)
+
+  it("does not survive its cancellation nor starve others meanwhile", function()
+    local reports = {}
+    run(function()
+      local task = lull.spawn(function()
+        while true do pcall(lull.sleep, 1) end
+      end)
+      task:name "immortal"
+      lull.sleep(0.5)
+      local turns = 0
+      local ticker = lull.spawn(function()
+        while true do turns = turns + 1 lull.sleep(0) end
+      end)
+      task:cancel()
+      pcall(task.await, task)
+      assert.is_true(task:done())
+      assert.is_true(turns > 900)
+      ticker:close()
+    end, {reports = reports})
+    assert.matches("immortal", tostring(reports[1].err))
+  end)
+
+  it("around an operation that never waits does not survive either", function()
+    run(function()
+      local task = lull.spawn(function()
+        local done = finished()
+        while true do pcall(done.await, done) end
+      end)
+      helper.turns(10)
+      task:cancel()
+      pcall(task.await, task)
+      assert.is_true(task:done())
+    end, {reports = {}})
+  end)
+end)

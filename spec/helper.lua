@@ -1,0 +1,229 @@
+-- What specs share.  run() makes a loop, runs a main task on it and lets its error pass
+-- as it is, for busted knows failures by their metatable.  The clock is virtual, so that
+-- sleeping takes no time; a body that does not end is cancelled after a minute of it.
+-- child() is for what only a whole process can show: exit codes, stderr, signals.
+local lull = require "lull"
+
+local helper = {lull = lull}
+
+local VIRTUAL_LIMIT, REAL_LIMIT, CHILD_LIMIT = 60, 10, 20 -- seconds
+
+-- The interpreter that runs the specs; ./test names it, by hand it is the first word.
+local function interpreter()
+  local first = 0
+  while arg and arg[first - 1] do
+    first = first - 1
+  end
+  return os.getenv "LULL" or arg[first]
+end
+
+-- Where everybody stands, for the message about a body that does not end.
+local function standing()
+  local list = {}
+  for _, task in ipairs(lull.tasks()) do
+    list[#list + 1] = tostring(task) .. "\n" .. task:traceback()
+  end
+  return table.concat(list, "\n")
+end
+
+-- Starts the deadline; calling what it returns ends it and tells whether it had come.
+local function guard(loop, seconds)
+  local where
+  local handle = loop:call_later(seconds, function()
+    where = standing()
+    for _, task in ipairs(lull.tasks()) do
+      task:cancel "the spec does not come to its end"
+    end
+  end)
+  return function()
+    handle:cancel()
+    if where then
+      error("the spec took more than " .. seconds .. " s\n" .. where, 0)
+    end
+  end
+end
+
+local function told(reports)
+  local list = {"errors that nobody looked at:"}
+  for _, report in ipairs(reports) do
+    list[#list + 1] = tostring(report.traceback or report.err)
+  end
+  return table.concat(list, "\n")
+end
+
+-- run(fn[, opts]) -> results of fn.  opts:
+--   selector, seed    as for lull.new_loop
+--   real = true       the real clock, for foreign peers
+--   guard = false     no deadline: a timer of ours would keep a deadlock from being one
+--   reports = {}      collects {err=, traceback=, task=}; without it a report fails
+function helper.run(fn, opts)
+  opts = opts or {}
+  local loop = lull.new_loop {
+    selector = opts.selector,
+    seed = opts.seed,
+    clock = not opts.real and "virtual" or nil,
+  }
+  local reports = opts.reports or {}
+  loop:on_unhandled(function(err, traceback, task)
+    reports[#reports + 1] = {err = err, traceback = traceback, task = task}
+  end)
+  local limit = opts.real and REAL_LIMIT or VIRTUAL_LIMIT
+  local finish = opts.guard ~= false and guard(loop, limit)
+  local results = table.pack(pcall(loop.run_until_complete, loop, fn))
+  if finish then
+    finish()
+  end
+  loop:close()
+  if not results[1] then
+    error(results[2], 0)
+  end
+  if #reports > 0 and not opts.reports then
+    error(told(reports), 0)
+  end
+  return table.unpack(results, 2, results.n)
+end
+
+-- run() as the error that fn raises, for those who expect one.
+function helper.failure(fn, opts)
+  local ok, err = pcall(helper.run, fn, opts)
+  assert(not ok, "the body should have raised")
+  return err
+end
+
+-- The selectors that this machine has: for _, backend in helper.backends() do ... end
+function helper.backends()
+  return ipairs(lull.selectors.available())
+end
+
+-- Gives all others n turns.
+function helper.turns(n)
+  for _ = 1, n do
+    lull.sleep(0)
+  end
+end
+
+-- The line of the caller, and lines below it by adding.
+function helper.line()
+  return debug.getinfo(2, "l").currentline
+end
+
+-- A closable that calls fn when it is left: the raw mechanism, without lull.defer.
+function helper.closer(fn)
+  return setmetatable({}, {__close = fn})
+end
+
+local function slurp(path)
+  local f = assert(io.open(path, "rb"))
+  local text = f:read "a"
+  f:close()
+  return text
+end
+
+local function spill(path, text)
+  local f = assert(io.open(path, "wb"))
+  assert(f:write(text))
+  f:close()
+end
+
+local function quote(word)
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+-- A directory of one's own, removed with all that is in it when the block is left.
+-- dir:write(name, text) -> path
+function helper.tempdir()
+  local path = os.tmpname()
+  os.remove(path)
+  assert(os.execute("mkdir -m 700 " .. quote(path)))
+  local dir = {path = path}
+  function dir.write(_, name, text)
+    spill(path .. "/" .. name, text)
+    return path .. "/" .. name
+  end
+  return setmetatable(dir, {__close = function()
+    os.execute("rm -rf " .. quote(path))
+  end})
+end
+
+-- Runs a program: its stdout, stderr and exit code (128 + n for signal n).
+function helper.execute(words, input)
+  local dir <close> = helper.tempdir()
+  local stdin = dir:write("stdin", input or "")
+  local line = {"timeout", "-k", "1", tostring(CHILD_LIMIT)}
+  for _, word in ipairs(words) do
+    line[#line + 1] = quote(word)
+  end
+  local command = ("%s <%s >%s/stdout 2>%s/stderr"):format(
+    table.concat(line, " "), stdin, dir.path, dir.path)
+  local _, how, code = os.execute(command)
+  code = how == "signal" and 128 + code or code
+  return slurp(dir.path .. "/stdout"), slurp(dir.path .. "/stderr"), code
+end
+
+-- child(text, ...options) -> stdout, stderr, code: runs text as script.lua with the
+-- interpreter, on the virtual clock unless an option says "--real".
+function helper.child(text, ...)
+  local dir <close> = helper.tempdir()
+  local script = dir:write("script.lua", text)
+  local words = {interpreter()}
+  local clock = "--virtual-clock"
+  for _, option in ipairs {...} do
+    if option == "--real" then
+      clock = nil
+    else
+      words[#words + 1] = option
+    end
+  end
+  words[#words + 1] = clock
+  words[#words + 1] = script
+  return helper.execute(words)
+end
+
+-- The same in the stock lua5.4 with the module lull.so; nil where there is no such Lua.
+function helper.stock(text)
+  local build = os.getenv "LULL_BUILD" or interpreter():match "^(.*)/" or "."
+  if not os.execute "command -v lua5.4 >/dev/null" then
+    return nil
+  end
+  local dir <close> = helper.tempdir()
+  local script = dir:write("script.lua", text)
+  return helper.execute {
+    "env", "LUA_CPATH_5_4=" .. build .. "/module/?.so", "lua5.4", script,
+  }
+end
+
+-- The open descriptors of this process, as a set.
+local function descriptors()
+  local set = {}
+  for name in require "lfs".dir "/proc/self/fd" do
+    set[name] = true
+  end
+  return set
+end
+
+-- Opens a file and finds its descriptor: the one that was not there before.
+function helper.open(path, mode)
+  local before = descriptors()
+  local f = assert(io.open(path, mode))
+  f:setvbuf "no"
+  for name in pairs(descriptors()) do
+    if not before[name] and require "lfs".attributes("/proc/self/fd/" .. name) then
+      return f, math.tointeger(name)
+    end
+  end
+  error "the descriptor of a file was not found"
+end
+
+-- A pipe on raw descriptors that no lull object owns:
+-- local reader, rfd, writer, wfd = helper.pipe(dir)
+function helper.pipe(dir)
+  local path = dir.path .. "/fifo"
+  assert(os.execute("mkfifo " .. quote(path)))
+  local both = assert(io.open(path, "r+")) -- so that neither open below blocks
+  local reader, rfd = helper.open(path, "r")
+  local writer, wfd = helper.open(path, "w")
+  both:close()
+  return reader, rfd, writer, wfd
+end
+
+return helper
