@@ -19,7 +19,7 @@ static inline size_t buffer_size(const struct buffer *b)
 
 static inline const char *buffer_bytes(const struct buffer *b)
 {
-    return b->data + b->from;
+    return b->data ? b->data + b->from : "";
 }
 
 /* Room for at least size bytes behind the end, to be filled and then committed; NULL: no

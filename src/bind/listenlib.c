@@ -1,0 +1,212 @@
+/* Listeners: accept gives a Stream.  The Stream is made before the connection is taken, so
+   that none is lost for want of memory; one that was made in vain stays for the next call.
+   Serving, and what to do when descriptors run out, is told in lua/lull/net.lua. */
+#include <errno.h>
+
+#include "stream.h"
+
+enum { OPEN = 1, NODELAY = 2, KEEPALIVE = 4 };
+enum { SPARE = 1 }; /* uservalue: a Stream for the next connection */
+
+struct listener {
+    lull_io io;
+    lua_Number timeout;
+    struct stream_options opts; /* of its streams */
+    uint32_t id;
+    uint8_t flags;
+};
+
+static struct listener *checklistener(lua_State *L)
+{
+    return lull_check(L, lull_runtime(L), 1, LULL_LISTENER);
+}
+
+static struct listener *openlistener(lua_State *L)
+{
+    struct listener *l = checklistener(L);
+    if (!(l->flags & OPEN))
+        luaL_error(L, "the listener is closed");
+    return l;
+}
+
+/* listener (socket | fd [, opts]) -> Listener, which owns the descriptor from now on */
+static int listener(lua_State *L)
+{
+    struct stream_options opts = lull_stream_options(L, 2);
+    struct listener *l = lull_newobject(L, LULL_LISTENER, sizeof *l, 1);
+    lull_io_init(&l->io, -1);
+    l->timeout = -1;
+    l->opts = opts;
+    if (lull_stream_flag(L, 2, "nodelay", true))
+        l->flags |= NODELAY;
+    if (lull_stream_flag(L, 2, "keepalive", false))
+        l->flags |= KEEPALIVE;
+    l->io.watch.fd = lull_stream_adopt(L, 1);
+    l->flags |= OPEN;
+    l->id = ++lull_runtime(L)->streams;
+    return 1;
+}
+
+/* ---- accepting --------------------------------------------------------------------------- */
+
+/* Options that cannot be had do no harm: the peer may be gone by now. */
+static void prepare(const struct listener *l, int fd, const struct sys_address *peer)
+{
+    if (sys_family(peer) == SYS_UNIX)
+        return;
+    if (l->flags & NODELAY)
+        sys_setoption(fd, SYS_NODELAY, 1);
+    if (l->flags & KEEPALIVE)
+        sys_setoption(fd, SYS_KEEPALIVE, 1);
+}
+
+/* Pushes the Stream of the next connection; or returns -errno. */
+static int take(lua_State *L, lull_loop *loop, struct listener *l)
+{
+    if (lua_getiuservalue(L, 1, SPARE) == LUA_TNIL) {
+        lua_pop(L, 1);
+        lull_newstream(L, &l->opts);
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, 1, SPARE);
+    }
+    struct sys_address peer = {.size = SYS_ADDRESS};
+    int fd = lull_io_accept(loop, &l->io, peer.bytes, &peer.size);
+    if (fd < 0)
+        return fd;
+    prepare(l, fd, &peer);
+    lull_stream_open(L, lua_touserdata(L, -1), fd, &peer);
+    lua_pushnil(L);
+    lua_setiuservalue(L, 1, SPARE);
+    return 0;
+}
+
+/* The stack of an accept; LIMITED: does the listener's timeout count? */
+enum { LISTENER = 1, LIMITED, DEADLINE };
+
+static int acceptk(lua_State *L, int status, lua_KContext rc)
+{
+    struct listener *l = lua_touserdata(L, LISTENER);
+    int n = !(l->flags & OPEN) ? -ECANCELED : (int)rc;
+    if (n == 0)
+        n = take(L, lull_runtime(L)->loop, l);
+    if (n == 0)
+        return 1;
+    lua_settop(L, DEADLINE);
+    lua_Number timeout = lua_toboolean(L, LIMITED) ? l->timeout : -1;
+    if (n == -EAGAIN && timeout == 0)
+        n = -ETIMEDOUT;
+    if (n != -EAGAIN)
+        return lull_pushfail(L, n, NULL);
+    return lull_await_io(L, &l->io, LULL_READ, lull_until(L, timeout, DEADLINE), acceptk);
+}
+
+static int begin_accept(lua_State *L, bool limited)
+{
+    openlistener(L);
+    lua_settop(L, LISTENER);
+    lua_pushboolean(L, limited);
+    lua_pushnil(L);
+    return lull_enter(L, acceptk);
+}
+
+/* listener:accept () -> Stream: any number of tasks may wait. */
+static int accept_(lua_State *L)
+{
+    return begin_accept(L, true);
+}
+
+/* accept (listener) -> Stream: the same without a time limit. */
+static int accept_patiently(lua_State *L)
+{
+    return begin_accept(L, false);
+}
+
+/* listener:try_accept () -> Stream | false | nil, message, code: never suspends. */
+static int try_accept(lua_State *L)
+{
+    struct listener *l = openlistener(L);
+    lull_loop *loop = lull_runtime(L)->loop ? lull_runtime(L)->loop : l->io.loop;
+    if (loop == NULL)
+        return luaL_error(L, "no loop is running");
+    int rc = take(L, loop, l);
+    if (rc < 0 && rc != -EAGAIN)
+        return lull_pushfail(L, rc, NULL);
+    if (rc == -EAGAIN)
+        lua_pushboolean(L, false);
+    return 1;
+}
+
+/* ---- the rest ----------------------------------------------------------------------------- */
+
+/* listener:close (): who waits gets nil, "ECANCELED: ...", "ECANCELED" */
+static int listener_close(lua_State *L)
+{
+    struct listener *l = checklistener(L);
+    if (l->flags & OPEN) {
+        l->flags = 0;
+        lull_io_close(&l->io);
+        sys_close(l->io.watch.fd);
+        l->io.watch.fd = -1;
+    }
+    return 0;
+}
+
+/* listener:local_address () -> host, port | path */
+static int local_address(lua_State *L)
+{
+    struct sys_address a = {.size = SYS_ADDRESS};
+    int rc = sys_local(openlistener(L)->io.watch.fd, &a);
+    return rc < 0 ? lull_pushfail(L, rc, NULL) : lull_pushaddress(L, &a);
+}
+
+/* listener:fileno () -> fd */
+static int listener_fileno(lua_State *L)
+{
+    lua_pushinteger(L, openlistener(L)->io.watch.fd);
+    return 1;
+}
+
+/* listener:settimeout (seconds | nil) -> listener: how long each accept may take. */
+static int listener_settimeout(lua_State *L)
+{
+    struct listener *l = openlistener(L);
+    l->timeout = lull_checktimeout(L, 2);
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int listener_tostring(lua_State *L)
+{
+    struct listener *l = checklistener(L);
+    struct sys_address a = {.size = SYS_ADDRESS};
+    char text[SYS_TEXT] = "closed";
+    if (l->flags & OPEN && sys_local(l->io.watch.fd, &a) == 0)
+        sys_text(&a, text);
+    lua_pushfstring(L, "listener %d (%s)", (int)l->id, text);
+    return 1;
+}
+
+static const luaL_Reg methods[] = {
+    {"accept", accept_},
+    {"try_accept", try_accept},
+    {"close", listener_close},
+    {"local_address", local_address},
+    {"fileno", listener_fileno},
+    {"settimeout", listener_settimeout},
+    {NULL, NULL},
+};
+
+static const luaL_Reg metamethods[] = {
+    {"__gc", listener_close}, {"__close", listener_close},
+    {"__tostring", listener_tostring}, {NULL, NULL},
+};
+
+static const luaL_Reg functions[] = {
+    {"listener", listener}, {"accept", accept_patiently}, {NULL, NULL},
+};
+
+void lull_open_listener(lua_State *L)
+{
+    lull_newclass(L, LULL_LISTENER, "Listener", methods, metamethods);
+    lull_setfuncs(L, functions);
+}

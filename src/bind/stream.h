@@ -1,0 +1,144 @@
+/* What the rooms of streams (life, reading, writing, listening) tell one another.
+
+   Reading goes through one buffer.  To receive, a stream with nothing in it borrows the
+   runtime's scratch as its buffer and gives it back before others can run: what completes
+   an item never moves, what is left over is copied once, and when making the string fails
+   the bytes are still the stream's.
+
+   Writing goes straight to the system while it takes all.  The rest waits in chunks, sent
+   by a waiter of the stream's own, on the loop, outside of any task; until they are sent
+   the stream is held. */
+#ifndef LULL_STREAM_H
+#define LULL_STREAM_H
+
+#include "bind.h"
+#include "buffer.h"
+#include "sys.h"
+
+/* Bytes to be sent: copied behind it, or in a Lua string that is held under its address. */
+struct chunk {
+    struct chunk *next;
+    const char *data;
+    size_t size;     /* not sent yet */
+    size_t capacity; /* of bytes; 0: they are a string's */
+    char bytes[];
+};
+
+struct stream_options {
+    size_t limit;      /* how long a line may be */
+    size_t high_water; /* how much may wait to be sent before writers do */
+    lua_Number linger; /* seconds that are left for it after close */
+};
+
+/* flags of a stream; those of a Listener are its own */
+enum {
+    STREAM_OPEN = 1,      /* by the script: not closed yet */
+    STREAM_ENDED = 2,     /* the peer's end has been received */
+    STREAM_SHUT = 4,      /* nothing more may be written */
+    STREAM_LINGERING = 8, /* closed, but still sending */
+    STREAM_HELD = 16
+};
+
+struct stream {
+    lull_io io;
+    struct buffer in;
+    size_t scanned;             /* so many bytes of in are known to hold no line end */
+    struct chunk *head, *tail;  /* what is still to be sent */
+    size_t queued;              /* bytes in there */
+    uint64_t sent;              /* bytes that have left it, so far */
+    lull_waiter flusher;        /* sends them */
+    lull_timer patience;        /* how long a closed stream may linger */
+    lull_list writers;          /* who waits for them to be sent */
+    lua_Number timeout;         /* seconds of a call, < 0: none */
+    struct stream_options opts;
+    uint32_t id;
+    int16_t in_error, out_error; /* -errno that has come, for every later call */
+    uint8_t flags;
+    uint8_t peer_size;          /* 0: has none, or a long one that the system knows */
+    unsigned char peer[28];     /* asked for early: the system forgets it with a reset */
+};
+
+/* ---- streamlib.c: life -------------------------------------------------------------- */
+
+/* Pushes a Stream that has no descriptor yet, and gives it one (which cannot fail). */
+struct stream *lull_newstream(lua_State *L, const struct stream_options *opts);
+void lull_stream_open(lua_State *L, struct stream *s, int fd,
+                      const struct sys_address *peer);
+
+/* Fields limit, high_water and linger of the table at i, or their defaults. */
+struct stream_options lull_stream_options(lua_State *L, int i);
+bool lull_stream_flag(lua_State *L, int i, const char *name, bool otherwise);
+
+/* The descriptor to adopt: that of the Socket at i, which gives it up, or an integer. */
+int lull_stream_adopt(lua_State *L, int i);
+
+/* Closes the descriptor, drops what was not sent and wakes all who wait. */
+void lull_stream_finish(lua_State *L, struct stream *s);
+
+/* The Stream at i; the second raises when it is closed. */
+struct stream *lull_checkstream(lua_State *L, int i);
+struct stream *lull_openstream(lua_State *L, int i);
+
+/* Pushes host and port, or a path; returns how many. */
+int lull_pushaddress(lua_State *L, const struct sys_address *a);
+
+/* nil, message, code for rc, with the peer's address. */
+int lull_stream_fail(lua_State *L, struct stream *s, int rc);
+
+/* When a call ends that begins now, kept in the Lua stack at slot over its suspensions. */
+static inline int64_t lull_until(lua_State *L, lua_Number timeout, int slot)
+{
+    if (timeout < 0)
+        return LULL_FOREVER;
+    if (!lua_isinteger(L, slot)) {
+        lua_pushinteger(L, lull_after(lull_runtime(L)->loop, timeout));
+        lua_replace(L, slot);
+    }
+    return lua_tointeger(L, slot);
+}
+
+/* Checks the argument of settimeout at i: seconds, or -1 for nil. */
+lua_Number lull_checktimeout(lua_State *L, int i);
+
+/* ---- readlib.c ---------------------------------------------------------------------- */
+
+extern const luaL_Reg lull_stream_reading[];
+
+/* Receives what is there: > 0; 0 at the end; -EAGAIN: wait; else -errno.  size: room to
+   be made when there is something in the buffer already. */
+int lull_stream_fill(lua_State *L, struct runtime *rt, struct stream *s, size_t size);
+
+/* Takes n bytes off the buffer. */
+void lull_stream_take(lua_State *L, struct runtime *rt, struct stream *s, size_t n);
+
+/* May the running task read, and go on after rc?  0, or -errno; raises when another does. */
+int lull_stream_reader(lua_State *L, struct stream *s, int rc);
+
+/* Suspends until there is more to read, then k; slot holds the deadline. */
+int lull_stream_await(lua_State *L, struct runtime *rt, struct stream *s, int slot,
+                      lua_KFunction k);
+
+/* ---- writelib.c --------------------------------------------------------------------- */
+
+extern const luaL_Reg lull_stream_writing[];
+
+/* The run of a stream's flusher. */
+void lull_stream_flush(lull_loop *loop, lull_waiter *w);
+
+/* Sends or queues a copy of n bytes; returns how many it has taken, all of them unless
+   memory is short, or -errno. */
+ptrdiff_t lull_stream_put(lua_State *L, lull_loop *loop, struct stream *s,
+                          const char *data, size_t n);
+
+/* Suspends until the writers of s are woken, then k. */
+int lull_stream_await_sent(lua_State *L, struct stream *s, int64_t deadline,
+                           lua_KFunction k);
+
+/* Forgets what was not sent. */
+void lull_stream_drop(lua_State *L, struct stream *s);
+
+/* ---- listenlib.c -------------------------------------------------------------------- */
+
+void lull_open_listener(lua_State *L);
+
+#endif

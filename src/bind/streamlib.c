@@ -1,0 +1,354 @@
+/* Streams: their life, and what they are connected to.  How they read and write is told
+   in readlib.c and writelib.c.
+
+   close never waits: what has not been sent is sent in the background while the stream
+   lingers, held and with a timer, and whoever runs the loop to its end waits for that. */
+#include <errno.h>
+#include <string.h>
+
+#include "stream.h"
+
+enum { LIMIT = 1 << 20, HIGH_WATER = 64 * 1024, LINGER = 10 };
+
+/* ---- options ---------------------------------------------------------------------------- */
+
+/* Pushes field name of the table at i, or nil. */
+static int option(lua_State *L, int i, const char *name)
+{
+    if (lua_istable(L, i))
+        return lua_getfield(L, i, name);
+    lua_pushnil(L);
+    return LUA_TNIL;
+}
+
+static lua_Number number(lua_State *L, int i, const char *name, lua_Number otherwise)
+{
+    int type = option(L, i, name);
+    lua_Number n = type == LUA_TNIL ? otherwise : lua_tonumber(L, -1);
+    if (!(n >= 0) || (type != LUA_TNIL && type != LUA_TNUMBER))
+        luaL_error(L, "bad option '%s' (number >= 0 expected)", name);
+    lua_pop(L, 1);
+    return n;
+}
+
+static size_t size(lua_State *L, int i, const char *name, size_t otherwise)
+{
+    lua_Number n = number(L, i, name, (lua_Number)otherwise);
+    return n < (lua_Number)(SIZE_MAX / 2) ? (size_t)n : SIZE_MAX / 2;
+}
+
+bool lull_stream_flag(lua_State *L, int i, const char *name, bool otherwise)
+{
+    bool flag = option(L, i, name) == LUA_TNIL ? otherwise : lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return flag;
+}
+
+struct stream_options lull_stream_options(lua_State *L, int i)
+{
+    return (struct stream_options){.limit = size(L, i, "limit", LIMIT),
+                                   .high_water = size(L, i, "high_water", HIGH_WATER),
+                                   .linger = number(L, i, "linger", LINGER)};
+}
+
+lua_Number lull_checktimeout(lua_State *L, int i)
+{
+    if (lua_isnoneornil(L, i))
+        return -1;
+    lua_Number seconds = luaL_checknumber(L, i);
+    luaL_argcheck(L, seconds >= 0, i, "must not be negative");
+    return seconds;
+}
+
+/* ---- birth ------------------------------------------------------------------------------ */
+
+struct stream *lull_newstream(lua_State *L, const struct stream_options *opts)
+{
+    struct stream *s = lull_newobject(L, LULL_STREAM, sizeof *s, 0);
+    lull_io_init(&s->io, -1);
+    lull_waiter_init(&s->flusher, lull_stream_flush);
+    lull_timer_init(&s->patience, &s->flusher);
+    list_init(&s->writers);
+    s->timeout = -1;
+    s->opts = *opts;
+    return s;
+}
+
+void lull_stream_open(lua_State *L, struct stream *s, int fd, const struct sys_address *peer)
+{
+    s->io.watch.fd = fd;
+    s->flags = STREAM_OPEN;
+    s->id = ++lull_runtime(L)->streams;
+    if (peer->size > 0 && peer->size <= sizeof s->peer && sys_family(peer) != SYS_UNIX) {
+        s->peer_size = (uint8_t)peer->size;
+        memcpy(s->peer, peer->bytes, peer->size);
+    }
+}
+
+int lull_stream_adopt(lua_State *L, int i)
+{
+    int isnumber, fd = (int)lua_tointegerx(L, i, &isnumber);
+    if (!isnumber)
+        fd = lull_sock_detach(L, lull_runtime(L), i);
+    luaL_argcheck(L, fd >= 0, i, "closed already");
+    return fd;
+}
+
+/* stream (socket | fd [, opts]) -> Stream, which owns the descriptor from now on */
+static int stream(lua_State *L)
+{
+    struct stream_options opts = lull_stream_options(L, 2);
+    struct stream *s = lull_newstream(L, &opts);
+    int fd = lull_stream_adopt(L, 1);
+    struct sys_address peer = {.size = SYS_ADDRESS};
+    if (sys_peer(fd, &peer) < 0)
+        peer.size = 0;
+    lull_stream_open(L, s, fd, &peer);
+    return 1;
+}
+
+/* ---- recognition ------------------------------------------------------------------------ */
+
+struct stream *lull_checkstream(lua_State *L, int i)
+{
+    return lull_check(L, lull_runtime(L), i, LULL_STREAM);
+}
+
+struct stream *lull_openstream(lua_State *L, int i)
+{
+    struct stream *s = lull_checkstream(L, i);
+    if (!(s->flags & STREAM_OPEN))
+        luaL_error(L, "the stream is closed");
+    return s;
+}
+
+/* ---- addresses -------------------------------------------------------------------------- */
+
+static int peer_of(const struct stream *s, struct sys_address *a)
+{
+    a->size = s->peer_size ? s->peer_size : SYS_ADDRESS;
+    if (s->peer_size == 0)
+        return sys_peer(s->io.watch.fd, a);
+    memcpy(a->bytes, s->peer, s->peer_size);
+    return 0;
+}
+
+int lull_stream_fail(lua_State *L, struct stream *s, int rc)
+{
+    struct sys_address a;
+    char text[SYS_TEXT];
+    bool known = (s->peer_size || s->io.watch.fd >= 0) && peer_of(s, &a) == 0;
+    const char *where = known ? sys_text(&a, text) : "";
+    return lull_pushfail(L, rc, *where ? where : NULL);
+}
+
+int lull_pushaddress(lua_State *L, const struct sys_address *a)
+{
+    char host[SYS_HOST];
+    lua_pushlstring(L, host, sys_host(a, host));
+    if (sys_family(a) == SYS_UNIX)
+        return 1;
+    lua_pushinteger(L, sys_port(a));
+    return 2;
+}
+
+/* stream:peer () -> host, port | path */
+static int stream_peer(lua_State *L)
+{
+    struct stream *s = lull_openstream(L, 1);
+    struct sys_address a;
+    int rc = peer_of(s, &a);
+    return rc < 0 ? lull_pushfail(L, rc, NULL) : lull_pushaddress(L, &a);
+}
+
+/* stream:local_address () -> host, port | path */
+static int stream_local_address(lua_State *L)
+{
+    struct stream *s = lull_openstream(L, 1);
+    struct sys_address a = {.size = SYS_ADDRESS};
+    int rc = sys_local(s->io.watch.fd, &a);
+    return rc < 0 ? lull_pushfail(L, rc, NULL) : lull_pushaddress(L, &a);
+}
+
+/* stream:fileno () -> fd */
+static int stream_fileno(lua_State *L)
+{
+    lua_pushinteger(L, lull_openstream(L, 1)->io.watch.fd);
+    return 1;
+}
+
+/* stream:settimeout (seconds | nil) -> stream: how long each call may take. */
+static int stream_settimeout(lua_State *L)
+{
+    struct stream *s = lull_openstream(L, 1);
+    s->timeout = lull_checktimeout(L, 2);
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int stream_tostring(lua_State *L)
+{
+    struct stream *s = lull_checkstream(L, 1);
+    struct sys_address a = {.size = SYS_ADDRESS};
+    char local[SYS_TEXT] = "", peer[SYS_TEXT] = "";
+    if (!(s->flags & STREAM_OPEN)) {
+        lua_pushfstring(L, "stream %d (closed)", (int)s->id);
+        return 1;
+    }
+    if (sys_local(s->io.watch.fd, &a) == 0)
+        sys_text(&a, local);
+    if (peer_of(s, &a) == 0)
+        sys_text(&a, peer);
+    if (*local || *peer)
+        lua_pushfstring(L, "stream %d (%s -> %s)", (int)s->id, local, peer);
+    else
+        lua_pushfstring(L, "stream %d (descriptor %d)", (int)s->id, s->io.watch.fd);
+    return 1;
+}
+
+/* ---- the end ---------------------------------------------------------------------------- */
+
+/* Wakes all of a list as an end of the stream does. */
+static void cancel_all(lull_loop *loop, lull_list *waiters)
+{
+    while (!list_empty(waiters)) {
+        lull_waiter *w = container_of(waiters->next, lull_waiter, link);
+        if (loop)
+            lull_wake(loop, w, -ECANCELED);
+        else
+            lull_forget(w);
+    }
+}
+
+/* Stops everything but the descriptor itself. */
+static int detach(lua_State *L, struct stream *s)
+{
+    lull_loop *loop = s->io.loop;
+    int fd = s->io.watch.fd;
+    lull_forget(&s->flusher);
+    if (loop)
+        lull_timer_stop(loop, &s->patience);
+    lull_stream_drop(L, s);
+    if (s->flags & STREAM_HELD)
+        lull_release(L, s);
+    if (s->flags & STREAM_LINGERING && loop)
+        lull_linger(loop, -1);
+    s->flags = 0;
+    cancel_all(loop, &s->writers);
+    lull_io_close(&s->io);
+    s->io.watch.fd = -1;
+    return fd;
+}
+
+void lull_stream_finish(lua_State *L, struct stream *s)
+{
+    sys_close(detach(L, s));
+}
+
+/* No more for the script: what has come is dropped, those who wait are told. */
+static void leave(lua_State *L, struct stream *s)
+{
+    void *ud;
+    lua_Alloc alloc = lua_getallocf(L, &ud);
+    s->flags &= (uint8_t)~STREAM_OPEN;
+    buffer_free(&s->in, alloc, ud);
+    if (s->io.loop) {
+        cancel_all(s->io.loop, &s->io.readers);
+        cancel_all(s->io.loop, &s->writers);
+    }
+}
+
+static bool linger(struct stream *s)
+{
+    lull_loop *loop = s->io.loop;
+    if (s->head == NULL || loop == NULL || list_empty(&s->flusher.link))
+        return false;
+    int64_t deadline = lull_after(loop, s->opts.linger);
+    if (s->opts.linger <= 0 ||
+        lull_timer_start(loop, &s->patience, deadline, -ETIMEDOUT) < 0)
+        return false;
+    s->flags |= STREAM_LINGERING;
+    lull_linger(loop, 1);
+    return true;
+}
+
+/* stream:close (): never suspends; what was written is still sent. */
+static int stream_close(lua_State *L)
+{
+    struct stream *s = lull_checkstream(L, 1);
+    if (s->flags & STREAM_OPEN) {
+        leave(L, s);
+        if (!linger(s))
+            lull_stream_finish(L, s);
+    }
+    return 0;
+}
+
+/* stream:abort (): drops what was not sent and resets the connection. */
+static int stream_abort(lua_State *L)
+{
+    struct stream *s = lull_checkstream(L, 1);
+    if (s->flags & (STREAM_OPEN | STREAM_LINGERING)) {
+        leave(L, s);
+        sys_abort(detach(L, s));
+    }
+    return 0;
+}
+
+static int stream_gc(lua_State *L)
+{
+    struct stream *s = lua_touserdata(L, 1);
+    if (s->flags & (STREAM_OPEN | STREAM_LINGERING)) {
+        leave(L, s);
+        lull_stream_finish(L, s);
+    }
+    return 0;
+}
+
+/* stream:shutdown ("read" | "write" | "both") -> stream: the writing side ends when what
+   was written has been sent. */
+static int stream_shutdown(lua_State *L)
+{
+    static const char *const names[] = {"read", "write", "both", NULL};
+    static const unsigned directions[] = {LULL_READ, LULL_WRITE, LULL_READ | LULL_WRITE};
+    struct stream *s = lull_openstream(L, 1);
+    unsigned how = directions[luaL_checkoption(L, 2, NULL, names)];
+    bool again = s->flags & STREAM_SHUT, pending = s->head != NULL;
+    if (how & LULL_WRITE)
+        s->flags |= STREAM_SHUT;
+    if (again || pending)
+        how &= LULL_READ;
+    int rc = how ? sys_shutdown(s->io.watch.fd, how) : 0;
+    if (rc < 0)
+        return lull_stream_fail(L, s, rc);
+    lua_settop(L, 1);
+    return 1;
+}
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+static const luaL_Reg methods[] = {
+    {"peer", stream_peer},         {"local_address", stream_local_address},
+    {"fileno", stream_fileno},     {"settimeout", stream_settimeout},
+    {"shutdown", stream_shutdown}, {"close", stream_close},
+    {"abort", stream_abort},       {NULL, NULL},
+};
+
+static const luaL_Reg metamethods[] = {
+    {"__gc", stream_gc}, {"__close", stream_close}, {"__tostring", stream_tostring},
+    {NULL, NULL},
+};
+
+static const luaL_Reg functions[] = {{"stream", stream}, {NULL, NULL}};
+
+void lull_open_stream(lua_State *L)
+{
+    lull_newclass(L, LULL_STREAM, "Stream", methods, metamethods);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, "lull.methods");
+    lua_getfield(L, -1, "Stream");
+    lull_setfuncs(L, lull_stream_reading);
+    lull_setfuncs(L, lull_stream_writing);
+    lua_pop(L, 2);
+    lull_setfuncs(L, functions);
+    lull_open_listener(L);
+}
