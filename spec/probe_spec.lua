@@ -499,6 +499,18 @@ describe("post", function()
     end
   end))
 
+  it("may be called in a signal handler", each_backend(function(name)
+    local l, _ <close> = loop {selector = name}
+    l:ref()
+    for i = 1, 50 do
+      local polite = l:alarm(1, i * 10)
+      assert.is_true(i == 1 or polite)
+      l:run(1)
+      assert.same({"-1"}, l:log())
+    end
+    l:unref()
+  end))
+
   it("costs one descriptor event however often it is called", function()
     local l, _ <close> = loop {}
     l:asked()

@@ -3,8 +3,10 @@
    script and nothing has to be collected.  Every sleeper that runs is noted in a log. */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 
 #include "loop.h"
@@ -521,6 +523,36 @@ static int looper_wakeup(lua_State *L)
     return 0;
 }
 
+static lull_loop *rung;
+static lull_message *ring;
+static volatile sig_atomic_t polite; /* errno was left as it was */
+
+static void ring_up(int signal)
+{
+    (void)signal;
+    int saved = errno;
+    errno = 12345;
+    lull_post(rung, ring);
+    lull_wakeup(rung);
+    polite = errno == 12345;
+    errno = saved;
+}
+
+/* p:alarm (m, microseconds) -> polite: a signal handler posts m then; polite is about the
+   last one that did */
+static int looper_alarm(lua_State *L)
+{
+    struct looper *p = checklooper(L);
+    struct sigaction action = {.sa_handler = ring_up};
+    lua_pushboolean(L, polite);
+    rung = p->loop;
+    ring = &p->messages[checkplace(L, 2, STOCK)];
+    sigaction(SIGALRM, &action, NULL);
+    struct itimerval t = {.it_value.tv_usec = (suseconds_t)luaL_checkinteger(L, 3)};
+    setitimer(ITIMER_REAL, &t, NULL);
+    return 1;
+}
+
 /* A thread that posts messages, all at once or each after the one before it has run. */
 struct sender {
     struct crowd *of;
@@ -622,7 +654,8 @@ static const luaL_Reg methods[] = {
     {"post", looper_post},       {"scope_close", looper_scope_close},
     {"wakeup", looper_wakeup},   {"scope_detach", looper_scope_detach},
     {"threads", looper_threads}, {"scope_attach", looper_scope_attach},
-    {"scope_state", looper_scope_state}, {NULL, NULL}};
+    {"alarm", looper_alarm},     {"scope_state", looper_scope_state},
+    {NULL, NULL}};
 
 void open_looper(lua_State *L)
 {

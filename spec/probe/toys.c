@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,6 +172,13 @@ static int toy_urgent(lua_State *L)
     return outcome(L, (int)send(checkfd(L, 1), luaL_checkstring(L, 2), 1, MSG_OOB));
 }
 
+/* probe.await_urgent (fd) */
+static int toy_await_urgent(lua_State *L)
+{
+    struct pollfd p = {.fd = checkfd(L, 1), .events = POLLPRI};
+    return outcome(L, poll(&p, 1, 2000));
+}
+
 /* probe.pass (socket, fd): sends one byte and fd with it */
 static int toy_pass(lua_State *L)
 {
@@ -197,13 +205,14 @@ static void rang(int signal)
     (void)signal;
 }
 
-/* probe.alarm (seconds): a signal then, which interrupts system calls */
+/* probe.alarm (microseconds): from now on a signal each time they have gone by, which
+   interrupts system calls; 0: no more */
 static int toy_alarm(lua_State *L)
 {
     struct sigaction action = {.sa_handler = rang};
     sigaction(SIGALRM, &action, NULL);
-    struct itimerval t = {.it_value.tv_usec = (suseconds_t)(luaL_checknumber(L, 1) * 1e6)};
-    return outcome(L, setitimer(ITIMER_REAL, &t, NULL));
+    struct timeval period = {.tv_usec = (suseconds_t)luaL_checkinteger(L, 1)};
+    return outcome(L, setitimer(ITIMER_REAL, &(struct itimerval){period, period}, NULL));
 }
 
 /* probe.time () -> ns of the system's monotonic clock */
@@ -232,7 +241,8 @@ static const luaL_Reg functions[] = {
     {"write", toy_write},       {"fill", toy_fill},     {"read", toy_read},
     {"shutdown", toy_shutdown}, {"reset", toy_reset},   {"urgent", toy_urgent},
     {"pass", toy_pass},         {"alarm", toy_alarm},   {"time", toy_time},
-    {"files", toy_files},       {NULL, NULL}};
+    {"files", toy_files},       {"await_urgent", toy_await_urgent},
+    {NULL, NULL}};
 
 void open_toys(lua_State *L)
 {

@@ -221,7 +221,7 @@ static int selector_tostring(lua_State *L)
     return 1;
 }
 
-/* ---- lull.selectors ------------------------------------------------------------------ */
+/* ---- lull.selectors ---------------------------------------------------------------- */
 
 /* With Lua's allocator: one account covers both sides. */
 static int open_nth(lua_State *L, int i, struct lull_selector **s)
@@ -279,7 +279,8 @@ static const luaL_Reg functions[] = {
     {"default", make}, {"available", available}, {NULL, NULL}};
 
 /* What exists elsewhere but not in this build answers "ENOSYS". */
-static const char *const names[] = {"epoll", "io_uring", "kqueue", "poll", "select", NULL};
+static const char *const names[] = {"epoll",  "io_uring", "kqueue",
+                                    "poll",   "select",   NULL};
 
 void lull_open_selector(lua_State *L)
 {
