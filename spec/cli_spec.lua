@@ -84,7 +84,7 @@ describe("the command line", function()
   it("ends the options at --", function()
     local code, err = failing {"--", "-e"}
     assert.equal(1, code)
-    assert.equal("lull: cannot open -e\n", err)
+    assert.truthy(err:find("^lull: cannot open %-e"), err)
     assert.equal(1, (failing {"--", "-"}))
   end)
 
@@ -94,7 +94,7 @@ describe("the command line", function()
       assert.truthy(out:find("^lull %d+%.%d+%.%d+, Lua 5%.4%.%d+  Copyright [^\n]*\n$"),
                     out)
     end
-    assert.truthy(output({"-v", "-e", "print 1"}):find("\n1\n$"))
+    assert.truthy(output({"-v", "-e", "print(1)"}):find("\n1\n$"))
   end)
 
   it("explains itself with --help", function()
@@ -192,7 +192,7 @@ describe("an error", function()
   it("of loading has no traceback", function()
     assert.equal("lull: script.lua:2: unexpected symbol near <eof>\n", message_of "\nx =")
     local _, err = failing {"nowhere.lua"}
-    assert.equal("lull: cannot open nowhere.lua\n", err)
+    assert.truthy(err:find("^lull: cannot open nowhere.lua[^\n]*\n$"), err)
     local _, cl = failing {"-e", "x ="}
     assert.equal("lull: (command line):1: unexpected symbol near <eof>\n", cl)
   end)
@@ -311,7 +311,7 @@ describe("the exit code", function()
   it("is 1 after a deadlock, with a report of who waits for what", function()
     local _, err, code = helper.child [[
       lull.spawn(function() lull.future():await() end):name "stuck"
-      lull.event():wait()]]
+      lull.future():await()]]
     assert.equal(1, code)
     assert.truthy(err:find("deadlock", 1, true), err)
     assert.truthy(err:find('"stuck"', 1, true), err)
@@ -367,7 +367,7 @@ describe("the process", function()
       local pipe = io.popen("exec <&- ; exit 0", "w")
       io.popen("kill -PIPE $PPID"):close()
       print(select(2, os.execute("kill -PIPE $$")))]]}
-    assert.equal("signal\n", out)
+    assert.equal("signal\t13\n", out)
     assert.equal(0, code)
   end)
 

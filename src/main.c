@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#define INTERRUPTED "interrupted!" /* as lua has it */
+
 static struct command_line cl;
 static bool loading;   /* an error now is one of loading a chunk: it needs no traceback */
 static bool prompting; /* messages come from the prompt: they need no program name */
@@ -51,17 +53,51 @@ int lull_complain(lua_State *L)
     return 0;
 }
 
+static bool drop_suffix(const char *text, size_t *size, const char *suffix, size_t keep)
+{
+    size_t n = strlen(suffix);
+    if (*size < n || memcmp(text + *size - n, suffix, n) != 0)
+        return false;
+    *size -= n - keep;
+    return true;
+}
+
+/* Pushes the traceback kept for the error on top of the stack, or nil.  Of the functions
+   below the chunk, all of them ours, one is enough. */
+static void push_traceback(lua_State *L)
+{
+    static const char run[] = "\n[awaited at]: stack traceback:\n\t[C]: in ?";
+    static const char frame[] = "\n\t[C]: in ?", twice[] = "\n\t[C]: in ?\n\t[C]: in ?";
+    lull_pushtraceback(L, -1);
+    if (lua_isnil(L, -1))
+        return;
+    size_t size;
+    const char *text = lua_tolstring(L, -1, &size);
+    while (drop_suffix(text, &size, twice, sizeof frame - 1) ||
+           drop_suffix(text, &size, run, 0))
+        ;
+    lua_pushlstring(L, text, size);
+    lua_replace(L, -2);
+}
+
 /* The error on top of the stack, popped, with the traceback that was kept for it. */
 static void complain(lua_State *L)
 {
+    if (lua_isstring(L, -1) && strcmp(lua_tostring(L, -1), "ECANCELED: " INTERRUPTED) == 0) {
+        say(INTERRUPTED);
+        lua_pop(L, 1);
+        return;
+    }
     lua_pushcfunction(L, lull_complain);
     lua_insert(L, -2);
-    lull_pushtraceback(L, -1);
     if (loading)
-        lua_pushnil(L), lua_replace(L, -2);
+        lua_pushnil(L);
+    else
+        push_traceback(L);
     if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
-        say("the error cannot be shown");
-        lua_pop(L, 1);
+        lua_pushfstring(L, "(error in the error's __tostring: %s)", lua_tostring(L, -1));
+        say(lua_tostring(L, -1));
+        lua_pop(L, 2);
     }
 }
 
@@ -235,14 +271,14 @@ static void call_method(lua_State *L, int i, const char *name, int nargs, int nr
    that lull (upvalue 2) knows of. */
 static int cancel_tasks(lua_State *L)
 {
-    lua_pushliteral(L, "interrupted!");
+    lua_pushliteral(L, INTERRUPTED);
     call_method(L, lua_upvalueindex(1), "cancel", 1, 1);
     if (lua_toboolean(L, -1))
         return 0;
     lua_getfield(L, lua_upvalueindex(2), "tasks");
     lua_call(L, 0, 1);
     for (lua_Integer i = 1; lua_geti(L, -1, i) != LUA_TNIL; i++) {
-        lua_pushliteral(L, "interrupted!");
+        lua_pushliteral(L, INTERRUPTED);
         call_method(L, -2, "cancel", 1, 0);
         lua_pop(L, 1);
     }
@@ -327,7 +363,7 @@ static int protected_main(lua_State *L)
     lua_pushcfunction(L, lull_handler);
     lua_pushcfunction(L, cl.plain ? plain_main : run_in_loop);
     lua_pushvalue(L, 1);
-    int status = lua_pcall(L, 1, 0, -3);
+    int status = lua_pcall(L, 1, 0, cl.plain ? -3 : 0); /* tasks have a handler */
     bool interrupted = lull_interrupt_close();
     if (status != LUA_OK)
         complain(L);

@@ -1,5 +1,5 @@
 -- The prompt of the interpreter: reads a statement, runs it in the main task, prints what
--- it returns.  While one types, the loop turns and other tasks run.  The terminal comes as
+-- it returns.  While one types, the loop turns and others run.  The terminal comes as
 -- a table of functions (src/program/prompt.c); without a loop (--plain) it is waited for.
 
 local core = require "lull.core"
@@ -137,7 +137,7 @@ return function(terminal)
       return running ~= nil
     end
     lull.on_unhandled(function(...)
-      above(core.report, ...)
+      above(core.print_failure, ...)
     end)
     if terminal.tty then
       local plain_print = print
