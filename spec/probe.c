@@ -10,7 +10,7 @@
 #include "probe/probe.h"
 #include "selector.h"
 
-/* ---- what the parts share -------------------------------------------------------- */
+/* ---- what the parts share ------------------------------------------------------ */
 
 enum { NOTE = 16 }; /* before each block stands its size */
 
@@ -64,7 +64,8 @@ unsigned checkevents(lua_State *L, int i)
 
 void pushevents(lua_State *L, unsigned events)
 {
-    lua_pushfstring(L, "%s%s", events & LULL_READ ? "r" : "", events & LULL_WRITE ? "w" : "");
+    lua_pushfstring(L, "%s%s", events & LULL_READ ? "r" : "",
+                    events & LULL_WRITE ? "w" : "");
 }
 
 int checkplace(lua_State *L, int i, int count)
@@ -83,7 +84,7 @@ void newclass(lua_State *L, const char *name, const luaL_Reg *methods)
     lua_pop(L, 1);
 }
 
-/* ---- heap ------------------------------------------------------------------------ */
+/* ---- heap ---------------------------------------------------------------------- */
 
 struct probed_heap {
     struct heap heap;
@@ -165,7 +166,7 @@ static const luaL_Reg heap_methods[] = {
     {"state", probe_state}, {"free", probe_free},     {"__gc", probe_free},
     {NULL, NULL}};
 
-/* ---- list ------------------------------------------------------------------------ */
+/* ---- list ---------------------------------------------------------------------- */
 
 /* Some lists and some links that stand in them: places 1..lists, 1..links. */
 struct probed_lists {
@@ -193,7 +194,8 @@ static int lists_new(lua_State *L)
 {
     int lists = (int)luaL_checkinteger(L, 1), links = (int)luaL_checkinteger(L, 2);
     size_t count = (size_t)(lists + links);
-    struct probed_lists *s = lua_newuserdatauv(L, sizeof *s + count * sizeof(lull_list), 0);
+    struct probed_lists *s =
+        lua_newuserdatauv(L, sizeof *s + count * sizeof(lull_list), 0);
     s->lists = lists;
     s->links = links;
     for (size_t i = 0; i < count; i++)
@@ -256,7 +258,7 @@ static const luaL_Reg list_methods[] = {
     {"move", lists_move}, {"items", lists_items},   {"free", lists_free},
     {NULL, NULL}};
 
-/* ---- opening --------------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------------- */
 
 /* probe.backends () -> {name, ...} */
 static int backends(lua_State *L)

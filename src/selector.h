@@ -40,7 +40,8 @@ struct lull_backend {
 
     /* Sleeps until something is ready, at most timeout ns rounded up (0: only looks;
        < 0: for ever), and fills at most max facts.  A signal ends it with 0 facts. */
-    int (*wait)(struct lull_selector *s, int64_t timeout, struct lull_fact *facts, int max);
+    int (*wait)(struct lull_selector *s, int64_t timeout, struct lull_fact *facts,
+                int max);
 
     /* Results or -errno; -EAGAIN: wait and call again.  See lull_io_recv and friends.
        connect: -EAGAIN without LULL_WATCH_CONNECT set is a Unix listener whose backlog
@@ -48,7 +49,8 @@ struct lull_backend {
     int (*recv)(struct lull_selector *s, lull_watch *w, void *data, size_t size);
     int (*send)(struct lull_selector *s, lull_watch *w, const void *data, size_t size);
     int (*accept)(struct lull_selector *s, lull_watch *w, void *addr, unsigned *len);
-    int (*connect)(struct lull_selector *s, lull_watch *w, const void *addr, unsigned len);
+    int (*connect)(struct lull_selector *s, lull_watch *w, const void *addr,
+                   unsigned len);
 };
 
 /* The backends of this build, best first, then NULL. */

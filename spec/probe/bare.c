@@ -43,7 +43,8 @@ static int bare_new(lua_State *L)
     luaL_setmetatable(L, "probe.selector");
     s->account.fail = fail;
     s->backend = lull_backend_find(name);
-    int rc = s->backend ? s->backend->open(&s->selector, account_alloc, &s->account) : -ENOSYS;
+    int rc =
+        s->backend ? s->backend->open(&s->selector, account_alloc, &s->account) : -ENOSYS;
     return rc < 0 ? answer(L, rc) : 1;
 }
 
@@ -133,7 +134,8 @@ static int bare_connect(lua_State *L)
 {
     struct bare *s = checkbare(L);
     lull_watch *w = checkwatch(L, s);
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in in = {.sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct sockaddr_un un = {.sun_family = AF_UNIX};
     int rc;
     if (lua_type(L, 3) == LUA_TNUMBER) {

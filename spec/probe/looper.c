@@ -62,7 +62,7 @@ static int64_t real_time(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* ---- what happens when somebody wakes ---------------------------------------------- */
+/* ---- what happens when somebody wakes ------------------------------------------ */
 
 static void note(struct looper *p, int id, int status)
 {
@@ -108,7 +108,7 @@ static void came(lull_loop *loop, lull_waiter *w)
     note(p, -(int)(container_of(w, lull_message, waiter) - p->messages) - 1, w->status);
 }
 
-/* ---- counting what the kernel is asked ------------------------------------------------ */
+/* ---- counting what the kernel is asked ----------------------------------------- */
 
 static struct {
     int arms, looks;
@@ -121,7 +121,8 @@ static int count_arm(struct lull_selector *s, lull_watch *w, unsigned events)
     return counted->arm(s, w, events);
 }
 
-static int count_wait(struct lull_selector *s, int64_t timeout, struct lull_fact *f, int max)
+static int count_wait(struct lull_selector *s, int64_t timeout, struct lull_fact *f,
+                      int max)
 {
     asked.looks++;
     return counted->wait(s, timeout, f, max);
@@ -144,12 +145,13 @@ static int looper_asked(lua_State *L)
     return 2;
 }
 
-/* ---- life ------------------------------------------------------------------------------ */
+/* ---- life ---------------------------------------------------------------------- */
 
 static lua_Integer option(lua_State *L, const char *name)
 {
     lua_getfield(L, 1, name);
-    lua_Integer n = lua_isboolean(L, -1) ? lua_toboolean(L, -1) : luaL_optinteger(L, -1, 0);
+    lua_Integer n =
+        lua_isboolean(L, -1) ? lua_toboolean(L, -1) : luaL_optinteger(L, -1, 0);
     lua_pop(L, 1);
     return n;
 }
@@ -204,7 +206,7 @@ static int looper_close(lua_State *L)
     return 1;
 }
 
-/* ---- waiters ----------------------------------------------------------------------------- */
+/* ---- waiters ------------------------------------------------------------------- */
 
 static int looper_wait(lua_State *L)
 {
@@ -240,7 +242,7 @@ static int looper_on(lua_State *L)
     return 0;
 }
 
-/* p:log () -> {"1", "2:ETIMEDOUT", "-1"}: who has run, sleepers and messages (negative) */
+/* p:log () -> {"1", "2:ETIMEDOUT", "-1"}: who has run; messages are negative */
 static int looper_log(lua_State *L)
 {
     struct looper *p = checklooper(L);
@@ -260,7 +262,7 @@ static int looper_log(lua_State *L)
     return 1;
 }
 
-/* ---- driving ------------------------------------------------------------------------------ */
+/* ---- driving ------------------------------------------------------------------- */
 
 static int finish(lua_State *L, struct looper *p, int rc)
 {
@@ -323,7 +325,7 @@ static int looper_check(lua_State *L)
     return 0;
 }
 
-/* ---- time ---------------------------------------------------------------------------------- */
+/* ---- time ---------------------------------------------------------------------- */
 
 static int looper_now(lua_State *L)
 {
@@ -374,7 +376,7 @@ static int looper_early(lua_State *L)
     return 1;
 }
 
-/* ---- descriptors ---------------------------------------------------------------------------- */
+/* ---- descriptors --------------------------------------------------------------- */
 
 static lull_io *checkio(lua_State *L, struct looper *p)
 {
@@ -415,7 +417,8 @@ static int looper_recv(lua_State *L)
     struct looper *p = checklooper(L);
     char data[4096];
     size_t size = (size_t)luaL_optinteger(L, 3, sizeof data);
-    int n = lull_io_recv(p->loop, checkio(L, p), data, size < sizeof data ? size : sizeof data);
+    int n = lull_io_recv(p->loop, checkio(L, p), data,
+                         size < sizeof data ? size : sizeof data);
     if (n < 0)
         return answer(L, n);
     lua_pushlstring(L, data, (size_t)n);
@@ -430,7 +433,7 @@ static int looper_send(lua_State *L)
     return answer(L, lull_io_send(p->loop, checkio(L, p), data, size));
 }
 
-/* ---- futures and scopes ------------------------------------------------------------------------ */
+/* ---- futures and scopes -------------------------------------------------------- */
 
 static lull_future *checkfuture(lua_State *L, struct looper *p)
 {
@@ -461,7 +464,8 @@ static int looper_scope(lua_State *L)
 {
     struct looper *p = checklooper(L);
     lull_scope *s = checkscope(L, p, 2);
-    lull_scope_open(p->loop, s, checkscope(L, p, 3), lua_toboolean(L, 5) ? LULL_SHIELD : 0);
+    lull_scope_open(p->loop, s, checkscope(L, p, 3),
+                    lua_toboolean(L, 5) ? LULL_SHIELD : 0);
     if (luaL_optinteger(L, 4, 0) != 0)
         s->member = &checksleeper(L, p, 4)->waiter;
     return 0;
@@ -507,7 +511,7 @@ static int looper_scope_state(lua_State *L)
     return 2;
 }
 
-/* ---- posts ---------------------------------------------------------------------------------------- */
+/* ---- posts --------------------------------------------------------------------- */
 
 /* p:post (m) */
 static int looper_post(lua_State *L)
@@ -601,7 +605,8 @@ static int correspond(struct crowd *c, struct sender *senders, struct letter *le
 {
     int rc = 0, n = 0;
     for (int i = 0; i < c->senders * c->letters; i++) {
-        letters[i] = (struct letter){.from = &senders[i / c->letters], .number = i % c->letters};
+        letters[i] =
+            (struct letter){.from = &senders[i / c->letters], .number = i % c->letters};
         lull_waiter_init(&letters[i].message.waiter, letter_came);
     }
     for (; rc == 0 && n < c->senders; n++) {
@@ -633,7 +638,7 @@ static int looper_threads(lua_State *L)
     return answer(L, rc);
 }
 
-/* ---- opening ---------------------------------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------------- */
 
 static const luaL_Reg methods[] = {
     {"close", looper_close},     {"__gc", looper_close},

@@ -37,7 +37,7 @@ static int two(lua_State *L, int a, int b)
     return 2;
 }
 
-/* ---- making them ------------------------------------------------------------------ */
+/* ---- making them --------------------------------------------------------------- */
 
 /* probe.pipe () -> reading end, writing end */
 static int toy_pipe(lua_State *L)
@@ -74,7 +74,8 @@ static int toy_socket(lua_State *L)
 /* probe.listen ([path, backlog]) -> fd, port */
 static int toy_listen(lua_State *L)
 {
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in in = {.sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct sockaddr_un un = {.sun_family = AF_UNIX};
     bool local = !lua_isnoneornil(L, 1);
     if (local)
@@ -94,11 +95,14 @@ static int toy_listen(lua_State *L)
 /* probe.tcp () -> two ends of a connection */
 static int toy_tcp(lua_State *L)
 {
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in in = {.sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof in;
-    int listener = socket(AF_INET, SOCK_STREAM, 0), a = socket(AF_INET, SOCK_STREAM, 0), b = -1;
+    int listener = socket(AF_INET, SOCK_STREAM, 0), a = socket(AF_INET, SOCK_STREAM, 0),
+        b = -1;
     if (bind(listener, (void *)&in, size) == 0 && listen(listener, 1) == 0 &&
-        getsockname(listener, (void *)&in, &size) == 0 && connect(a, (void *)&in, size) == 0)
+        getsockname(listener, (void *)&in, &size) == 0 &&
+        connect(a, (void *)&in, size) == 0)
         b = accept(listener, NULL, NULL);
     close(listener);
     int on = 1;
@@ -115,10 +119,11 @@ static int toy_open(lua_State *L)
 /* probe.dup (fd [, least]) */
 static int toy_dup(lua_State *L)
 {
-    return outcome(L, fcntl(checkfd(L, 1), F_DUPFD_CLOEXEC, (int)luaL_optinteger(L, 2, 0)));
+    return outcome(L,
+                   fcntl(checkfd(L, 1), F_DUPFD_CLOEXEC, (int)luaL_optinteger(L, 2, 0)));
 }
 
-/* ---- using them ------------------------------------------------------------------- */
+/* ---- using them ---------------------------------------------------------------- */
 
 static int toy_close(lua_State *L)
 {
@@ -198,7 +203,7 @@ static int toy_pass(lua_State *L)
     return outcome(L, (int)sendmsg(checkfd(L, 1), &m, 0));
 }
 
-/* ---- the world -------------------------------------------------------------------- */
+/* ---- the world ----------------------------------------------------------------- */
 
 static void rang(int signal)
 {

@@ -27,7 +27,7 @@ struct entry {
     unsigned events;
 };
 
-/* ---- helpers ----------------------------------------------------------------------- */
+/* ---- helpers ------------------------------------------------------------------- */
 
 static struct selector *checkopen(lua_State *L)
 {
@@ -88,7 +88,7 @@ static void forget(lua_State *L, struct selector *s, struct entry *e)
     lua_pop(L, 1);
 }
 
-/* ---- methods ----------------------------------------------------------------------- */
+/* ---- methods ------------------------------------------------------------------- */
 
 /* register (fd, "r" | "w" | "rw" [, data]) -> selector | nil, message, code */
 static int selector_register(lua_State *L)
@@ -221,7 +221,7 @@ static int selector_tostring(lua_State *L)
     return 1;
 }
 
-/* ---- lull.selectors ---------------------------------------------------------------- */
+/* ---- lull.selectors ------------------------------------------------------------ */
 
 /* With Lua's allocator: one account covers both sides. */
 static int open_nth(lua_State *L, int i, struct lull_selector **s)

@@ -106,7 +106,8 @@ static unsigned meaning(uint32_t events, unsigned armed)
 {
     if (events & (EPOLLHUP | EPOLLERR))
         return armed;
-    unsigned in = events & EPOLLIN ? LULL_READ : 0, out = events & EPOLLOUT ? LULL_WRITE : 0;
+    unsigned in = events & EPOLLIN ? LULL_READ : 0;
+    unsigned out = events & EPOLLOUT ? LULL_WRITE : 0;
     return (in | out) & armed;
 }
 

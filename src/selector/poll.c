@@ -117,7 +117,8 @@ static unsigned meaning(short events, unsigned armed)
 {
     if (events & (POLLHUP | POLLERR | POLLNVAL))
         return armed;
-    unsigned in = events & POLLIN ? LULL_READ : 0, out = events & POLLOUT ? LULL_WRITE : 0;
+    unsigned in = events & POLLIN ? LULL_READ : 0;
+    unsigned out = events & POLLOUT ? LULL_WRITE : 0;
     return (in | out) & armed;
 }
 
