@@ -104,9 +104,10 @@ static bool echo(void)
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     int64_t now = time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
-    bool close = now - last < ECHO;
+    if (now - last < ECHO)
+        return true;
     last = now;
-    return close;
+    return false;
 }
 
 static void on_interrupt(int number)
