@@ -8,7 +8,8 @@
 local lull = require "lull"
 local net = require "lull.net"
 
-local here <close>, there <close> = net.pair()
+local here <close>, other = net.pair()
+local there <close> = other
 local future = lull.future()
 
 future:add_done_callback(function(f)

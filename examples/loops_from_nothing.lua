@@ -125,7 +125,8 @@ local function connected_sockets()
 end
 
 local function program(name, loop)
-  local here <close>, there <close> = connected_sockets()
+  local here <close>, other = connected_sockets()
+  local there <close> = other
   local received, ticks = 0, 0
 
   loop.spawn(function()
