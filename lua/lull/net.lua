@@ -1,0 +1,241 @@
+-- Connecting and listening: which address is tried when, and for how long.  The objects
+-- are made in C; how a listener serves is told in lull.serve.
+local core = require "lull.core"
+require "lull.serve"
+
+local net = {}
+
+local CONNECT_TIMEOUT = 30 -- seconds for resolution and connection together
+local BACKLOG = 1024
+
+-- ---- arguments -------------------------------------------------------------------------
+
+local function complain(what, n, name, value)
+  error(("bad argument #%d to '%s' (%s expected, got %s)"):format(n, name, what,
+        value == nil and "no value" or type(value)), 4)
+end
+
+local function check_string(n, name, value)
+  if type(value) ~= "string" then complain("string", n, name, value) end
+end
+
+local function check_port(name, value)
+  local port = math.tointeger(tonumber(value))
+  if not port then complain("port number", 2, name, value) end
+  if port < 0 or port > 65535 then
+    error(("bad argument #2 to '%s' (not a port number)"):format(name), 3)
+  end
+  return port
+end
+
+local no_options = {}
+
+local function check_options(n, name, opts)
+  if opts == nil then return no_options end
+  if type(opts) ~= "table" then complain("table", n, name, opts) end
+  if opts.tls then error(("'%s': this build of lull has no TLS"):format(name), 3) end
+  return opts
+end
+
+-- The moment when a call with these options has taken too long; nil: never.
+local function time_limit(name, opts)
+  local timeout = opts.timeout
+  if timeout == nil then timeout = CONNECT_TIMEOUT end
+  if timeout == false then return nil end
+  if type(timeout) ~= "number" or timeout < 0 then
+    error(("'%s': bad option 'timeout' (seconds or false expected)"):format(name), 3)
+  end
+  return core.now() + timeout
+end
+
+local function left(deadline)
+  return deadline and math.max(0, deadline - core.now())
+end
+
+-- ---- names -----------------------------------------------------------------------------
+
+local families = { any = true, inet = true, inet6 = true }
+local resolvers = { system = true, dns = true }
+
+-- Both resolvers ask the system for now.
+function net.resolve(host, opts)
+  check_string(1, "resolve", host)
+  opts = check_options(2, "resolve", opts)
+  local family, resolver = opts.family or "any", opts.resolver or "system"
+  if not families[family] then error("'resolve': no such family: " .. tostring(family), 2) end
+  if not resolvers[resolver] then
+    error("'resolve': no such resolver: " .. tostring(resolver), 2)
+  end
+  return core.resolve(host, family, opts.timeout)
+end
+
+-- ---- connecting --------------------------------------------------------------------------
+
+-- Binds to opts.bind: a host or {host, port}.
+local function bind_locally(socket, from)
+  if from == nil then return true end
+  if type(from) == "table" then return socket:bind(from[1] or from.host, from[2] or from.port or 0) end
+  return socket:bind(from, 0)
+end
+
+local function tune(socket, opts)
+  if opts.nodelay ~= false then socket:setoption("nodelay", true) end
+  if opts.keepalive then socket:setoption("keepalive", true) end
+end
+
+-- One address.  A socket that comes to nothing is closed when the function is left.
+local function attempt(address, port, opts, deadline)
+  local socket <close>, message, code = core.socket(address.family)
+  if not socket then return nil, message, code end
+  tune(socket, opts)
+  local ok
+  ok, message, code = bind_locally(socket, opts.bind)
+  if not ok then return nil, message, code end
+  socket:settimeout(left(deadline))
+  ok, message, code = socket:connect(address.host, port)
+  if not ok then return nil, message, code end
+  return core.stream(socket, opts)
+end
+
+-- Each address in turn, until one answers or the time is over.
+function net.connect(host, port, opts)
+  check_string(1, "connect", host)
+  port = check_port("connect", port)
+  opts = check_options(3, "connect", opts)
+  local deadline = time_limit("connect", opts)
+  local addresses, message, code = core.resolve(host, "any", left(deadline))
+  if not addresses then return nil, message, code end
+  local stream
+  for _, address in ipairs(addresses) do
+    stream, message, code = attempt(address, port, opts, deadline)
+    if stream then return stream end
+    if deadline and core.now() >= deadline then break end
+  end
+  return nil, message, code
+end
+
+function net.connect_unix(path, opts)
+  check_string(1, "connect_unix", path)
+  opts = check_options(2, "connect_unix", opts)
+  local deadline = time_limit("connect_unix", opts)
+  local socket <close>, message, code = core.socket("unix")
+  if not socket then return nil, message, code end
+  socket:settimeout(left(deadline))
+  local ok
+  ok, message, code = socket:connect(path)
+  if not ok then return nil, message, code end
+  return core.stream(socket, opts)
+end
+
+function net.pair(opts)
+  opts = check_options(1, "pair", opts)
+  local a, b, code = core.pair()
+  if not a then return nil, b, code end
+  return core.stream(a, opts), core.stream(b, opts)
+end
+
+-- ---- listening -----------------------------------------------------------------------------
+
+local function listen_on(address, port, opts)
+  local socket <close>, message, code = core.socket(address.family)
+  if not socket then return nil, message, code end
+  socket:setoption("reuseaddr", opts.reuse_address ~= false)
+  local ok = true
+  if opts.reuse_port then ok, message, code = socket:setoption("reuseport", true) end
+  if ok then ok, message, code = socket:bind(address.host, port) end
+  if ok then ok, message, code = socket:listen(opts.backlog or BACKLOG) end
+  if not ok then return nil, message, code end
+  return core.listener(socket, opts)
+end
+
+-- "*" is every address of this machine: of both families where the system has both.
+local everywhere = { { host = "::", family = "inet6" }, { host = "0.0.0.0", family = "inet" } }
+local not_here = { EAFNOSUPPORT = true, EADDRNOTAVAIL = true }
+
+-- On the first address of the host that this machine has.
+function net.listen(host, port, opts)
+  check_string(1, "listen", host)
+  port = check_port("listen", port)
+  opts = check_options(3, "listen", opts)
+  local addresses, message, code = core.resolve(host)
+  if not addresses then return nil, message, code end
+  local listener
+  for _, address in ipairs(host == "*" and everywhere or addresses) do
+    listener, message, code = listen_on(address, port, opts)
+    if listener or not not_here[code] then break end
+  end
+  return listener, message, code
+end
+
+local function listen_at(path, opts)
+  local socket <close>, message, code = core.socket("unix")
+  if not socket then return nil, message, code end
+  local ok
+  ok, message, code = socket:bind(path)
+  if ok then ok, message, code = socket:listen(opts.backlog or BACKLOG) end
+  if not ok then return nil, message, code end
+  return core.listener(socket, opts)
+end
+
+-- Is path a socket that nobody listens at, left behind by a server that is gone?
+local function stale(path)
+  local socket <close> = core.socket("unix")
+  if not socket then return false end
+  socket:settimeout(0)
+  local _, _, code = socket:connect(path)
+  return code == "ECONNREFUSED"
+end
+
+function net.listen_unix(path, opts)
+  check_string(1, "listen_unix", path)
+  opts = check_options(2, "listen_unix", opts)
+  core.enter()
+  local listener, message, code = listen_at(path, opts)
+  if code == "EADDRINUSE" and opts.reuse_address ~= false and stale(path) then
+    os.remove(path)
+    listener, message, code = listen_at(path, opts)
+  end
+  return listener, message, code
+end
+
+-- ---- sockets ---------------------------------------------------------------------------------
+
+net.socket = core.socket
+
+local Socket = core.methods.Socket
+
+-- The Sockets of C know numbers only; where they were given a name, method is called with
+-- each of its addresses until that works.
+local function with_name(socket, method, host, port)
+  local addresses, ok, message, code
+  addresses, message, code = core.resolve(host, socket:family())
+  if not addresses then return nil, message, code end
+  for _, address in ipairs(addresses) do
+    ok, message, code = method(socket, address.host, port)
+    if ok then break end
+  end
+  return ok, message, code
+end
+
+local function resolving(method)
+  return function(socket, host, port)
+    local ok, message, code = method(socket, host, port)
+    if code ~= "EAI_NONAME" then return ok, message, code end
+    local limit = socket:timeout()
+    if limit then return core.timeout(limit, with_name, socket, method, host, port) end
+    return with_name(socket, method, host, port)
+  end
+end
+
+Socket.connect = resolving(Socket.connect)
+Socket.bind = resolving(Socket.bind)
+
+local sendto = Socket.sendto
+function Socket:sendto(data, host, port)
+  local count, message, code = sendto(self, data, host, port)
+  if code ~= "EAI_NONAME" then return count, message, code end
+  local function send(socket, address) return sendto(socket, data, address, port) end
+  return resolving(send)(self, host)
+end
+
+return net

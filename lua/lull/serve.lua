@@ -1,0 +1,184 @@
+-- Serving: a task for each connection of a listener, and what becomes of them in the end.
+-- Adds serve and accepts to Listener.
+--
+-- A connection's task belongs to its server: it keeps no loop running by itself, and serve
+-- does not return before all of them have ended.
+local core = require "lull.core"
+
+local Listener = core.methods.Listener
+
+local MAX_CONNECTIONS = 10000
+local OUT_OF_DESCRIPTORS = 0.1 -- seconds until accepting is tried again
+
+local exhausted = { EMFILE = true, ENFILE = true, ENOBUFS = true, ENOMEM = true }
+
+-- What happens to connections every day and is nobody's mistake.
+local usual = { ECONNRESET = true, EPIPE = true, ETIMEDOUT = true, ETLS = true }
+
+local Server = { __name = "Server" }
+Server.__index = Server
+
+-- ---- a connection -----------------------------------------------------------------------
+
+local function code_of(err)
+  return type(err) == "string" and (err:match("^E[%u%d_]+%f[:]") or
+                                    err:match("^[^\n]-:%d+: (E[%u%d_]+):"))
+end
+
+local function report(err)
+  if not usual[code_of(err)] then
+    core.report(err, core.traceback(err), core.current(), true)
+  end
+end
+
+local function failed(server, err, stream)
+  if core.is_cancelled(err) then return end
+  local ok, worse = xpcall(server.on_error, core.handler, err, stream)
+  if not ok and not core.is_cancelled(worse) then
+    core.report(worse, core.traceback(worse), core.current(), true)
+  end
+end
+
+-- The body of a connection's task.  Leaving it, however, closes the stream first.
+local function connection(server, stream)
+  server.starting = server.starting - 1
+  local _ <close> = server.exit
+  local _ <close> = stream
+  local ok, err = xpcall(server.handler, core.handler, stream)
+  if not ok then failed(server, err, stream) end
+end
+
+local Exit = {}
+
+function Exit:__close()
+  self.server:forget(core.current())
+end
+
+function Server:forget(task)
+  local stream = self.tasks[task]
+  if not stream then return end
+  self.tasks[task] = nil
+  self.count = self.count - 1
+  stream:close()
+  core.rouse(self.listener)
+end
+
+-- ---- accepting ----------------------------------------------------------------------------
+
+-- A task that is cancelled before its first run never runs, and has to be looked for.
+function Server:sweep()
+  if self.starting == 0 then return end
+  core.sleep(0)
+  if self.starting == 0 then return end
+  for task in pairs(self.tasks) do
+    if task:done() then self:forget(task) end
+  end
+  self.starting = 0
+end
+
+-- Takes what comes until the listener is closed.  accept gives others a turn where there
+-- is no end to those who come.
+function Server:accept()
+  local listener, accept, spawn = self.listener, core.accept, core.spawn
+  while true do
+    local stream, message, code = accept(listener)
+    if stream then
+      local task = spawn(connection, self, stream):daemon()
+      self.tasks[task] = stream
+      self.count, self.starting = self.count + 1, self.starting + 1
+      if self.count >= self.max_connections then
+        self:sweep()
+        while self.count >= self.max_connections and core.rest(listener) do end
+      end
+    elseif code == "ECANCELED" then
+      return true
+    elseif exhausted[code] then
+      self:sweep()
+      core.rest(listener, OUT_OF_DESCRIPTORS)
+    else
+      return nil, message, code
+    end
+  end
+end
+
+-- ---- the end ---------------------------------------------------------------------------------
+
+local function wait_for_all(server)
+  local tasks = {}
+  for task in pairs(server.tasks) do tasks[#tasks + 1] = task end
+  for _, task in ipairs(tasks) do
+    task:wait()
+    server:forget(task)
+  end
+end
+
+local function drain(server, seconds)
+  if next(server.tasks) == nil then return end
+  if seconds then return core.timeout(seconds, wait_for_all, server) end
+  return wait_for_all(server)
+end
+
+-- However serve is left, nothing of it is left behind.
+local function finish(server, interrupted)
+  if interrupted and server.grace then drain(server, server.grace) end
+  for task in pairs(server.tasks) do task:cancel("the server ends") end
+  drain(server)
+end
+
+function Server:__close(err)
+  if next(self.tasks) ~= nil then core.shield(finish, self, err ~= nil) end
+end
+
+-- ---- what a script calls ------------------------------------------------------------------------
+
+local function bad_option(name, what)
+  error(("'serve': bad option '%s' (%s expected)"):format(name, what), 4)
+end
+
+local function positive(opts, name, otherwise)
+  local n = opts[name]
+  if n == nil then return otherwise end
+  if type(n) ~= "number" or not (n > 0) then bad_option(name, "a positive number") end
+  return n
+end
+
+local function new_server(listener, handler, opts)
+  if handler == nil then
+    error("bad argument #1 to 'serve' (a function expected, got no value)", 3)
+  end
+  local grace = opts.grace
+  if grace ~= nil and (type(grace) ~= "number" or not (grace >= 0)) then
+    bad_option("grace", "seconds")
+  end
+  local server = {
+    listener = listener, handler = handler, grace = grace,
+    on_error = opts.on_error or report,
+    max_connections = positive(opts, "max_connections", MAX_CONNECTIONS),
+    tasks = {}, -- of the connections, with their streams
+    count = 0,
+    starting = 0, -- so many have not begun to run
+  }
+  server.exit = setmetatable({ server = server }, Exit)
+  return setmetatable(server, Server)
+end
+
+-- A task per connection, which runs handler(stream).  Returns true when the listener has
+-- been closed and the handlers have ended; cancelled, it ends them first.
+function Listener:serve(handler, opts)
+  local open, why = pcall(self.fileno, self)
+  if not open then error(why, 2) end
+  local server <close> = new_server(self, handler, opts or {})
+  local ok, message, code = server:accept()
+  drain(server, server.grace)
+  if not ok then return nil, message, code end
+  return true
+end
+
+-- for conn in listener:accepts() do ... end: until the listener is closed.
+function Listener:accepts()
+  return function()
+    local stream, message, code = core.accept(self, true)
+    if not stream and code ~= "ECANCELED" then error(message, 0) end
+    return stream
+  end
+end
