@@ -12,6 +12,8 @@ struct listener {
     lull_io io;
     lua_Number timeout;
     struct stream_options opts; /* of its streams */
+    lull_list resting;          /* who waits for room, on that loop */
+    lull_loop *loop;
     uint32_t id;
     uint8_t flags;
 };
@@ -35,6 +37,7 @@ static int listener(lua_State *L)
     struct stream_options opts = lull_stream_options(L, 2);
     struct listener *l = lull_newobject(L, LULL_LISTENER, sizeof *l, 1);
     lull_io_init(&l->io, -1);
+    list_init(&l->resting);
     l->timeout = -1;
     l->opts = opts;
     if (lull_stream_flag(L, 2, "nodelay", true))
@@ -102,7 +105,6 @@ static int acceptk(lua_State *L, int status, lua_KContext rc)
 
 static int begin_accept(lua_State *L, bool limited)
 {
-    openlistener(L);
     lua_settop(L, LISTENER);
     lua_pushboolean(L, limited);
     lua_pushnil(L);
@@ -112,13 +114,16 @@ static int begin_accept(lua_State *L, bool limited)
 /* listener:accept () -> Stream: any number of tasks may wait. */
 static int accept_(lua_State *L)
 {
+    openlistener(L);
     return begin_accept(L, true);
 }
 
-/* accept (listener) -> Stream: the same without a time limit. */
+/* accept (listener [, limited]) -> Stream: the same for loops in Lua.  Has no time limit
+   unless limited; a listener that is closed by now gives ECANCELED too. */
 static int accept_patiently(lua_State *L)
 {
-    return begin_accept(L, false);
+    checklistener(L);
+    return begin_accept(L, lua_toboolean(L, 2));
 }
 
 /* listener:try_accept () -> Stream | false | nil, message, code: never suspends. */
@@ -136,6 +141,46 @@ static int try_accept(lua_State *L)
     return 1;
 }
 
+/* ---- waiting for room ---------------------------------------------------------------------- */
+
+/* Those who rest do not accept, but want to know when the listener is closed. */
+static void rouse_all(struct listener *l, int status)
+{
+    while (!list_empty(&l->resting))
+        lull_wake(l->loop, container_of(l->resting.next, lull_waiter, link), status);
+}
+
+static int restk(lua_State *L, int status, lua_KContext rc)
+{
+    struct runtime *rt = lull_runtime(L);
+    struct listener *l = lua_touserdata(L, 1);
+    if (status == LUA_YIELD || !(l->flags & OPEN)) {
+        lua_pushboolean(L, l->flags & OPEN);
+        return 1;
+    }
+    l->loop = rt->loop;
+    lull_wait(&rt->task->waiter);
+    list_push(&l->resting, &rt->task->waiter.link);
+    return lull_await(L, lull_after(rt->loop, luaL_optnumber(L, 2, -1)), restk);
+}
+
+/* rest (listener [, seconds]) -> boolean: until rouse, or the time is over, or the
+   listener is closed (false). */
+static int rest(lua_State *L)
+{
+    checklistener(L);
+    luaL_optnumber(L, 2, -1);
+    lua_settop(L, 2);
+    return lull_enter(L, restk);
+}
+
+/* rouse (listener): there may be room now. */
+static int rouse(lua_State *L)
+{
+    rouse_all(checklistener(L), 0);
+    return 0;
+}
+
 /* ---- the rest ----------------------------------------------------------------------------- */
 
 /* listener:close (): who waits gets nil, "ECANCELED: ...", "ECANCELED" */
@@ -144,6 +189,7 @@ static int listener_close(lua_State *L)
     struct listener *l = checklistener(L);
     if (l->flags & OPEN) {
         l->flags = 0;
+        rouse_all(l, -ECANCELED);
         lull_io_close(&l->io);
         sys_close(l->io.watch.fd);
         l->io.watch.fd = -1;
@@ -202,7 +248,9 @@ static const luaL_Reg metamethods[] = {
 };
 
 static const luaL_Reg functions[] = {
-    {"listener", listener}, {"accept", accept_patiently}, {NULL, NULL},
+    {"listener", listener}, {"accept", accept_patiently},
+    {"rest", rest},         {"rouse", rouse},
+    {NULL, NULL},
 };
 
 void lull_open_listener(lua_State *L)
