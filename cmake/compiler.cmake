@@ -54,7 +54,10 @@ endif()
 # Optional libraries are found at configure time, and needed only if something calls them.
 if(NOT APPLE)
   add_link_options(-Wl,--as-needed)
-  set(LULL_BIND_EARLY -Wl,-Bsymbolic-functions)
+  set(LULL_SHARED_OPTIONS -Wl,-Bsymbolic-functions)
+  if(NOT LULL_SANITIZE)
+    list(APPEND LULL_SHARED_OPTIONS -Wl,--no-undefined)
+  endif()
 endif()
 
 # Exports the named functions of a target and nothing else.

@@ -44,8 +44,8 @@ endif()
 
 # ---- system --------------------------------------------------------------------------
 
-set(LULL_SYSTEM "")   # targets to link
-set(LULL_PACKAGES "") # the same as names of targets and packages, for those who link us
+set(LULL_SYSTEM m)    # what to link
+set(LULL_PACKAGES "") # the packages, each after its name: for those who link us
 
 # Found, it is LULL_HAVE_<name>; what nobody calls the linker drops.
 function(optional name package purpose)

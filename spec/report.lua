@@ -1,6 +1,6 @@
--- What a run of the specs prints: a line for each file, before it its failures in full, and
--- the sum.  With `-Xoutput path` the file `path` holds the counts for ./test; until then it
--- names the test that is running, in case the program does not come back.
+-- What a run of the specs prints: a line for each file, before it its failures in full,
+-- and the sum.  With `-Xoutput path` the file `path` holds the counts for ./test; until
+-- then it names the test that is running, in case the program does not come back.
 local busted = require "busted"
 local pretty = require "pl.pretty"
 

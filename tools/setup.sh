@@ -52,7 +52,7 @@ build() {
             say "building build/$preset"
             cmake --preset "$preset" >"$dir/build.log" 2>&1 || exit
         fi
-        ninja -C "$dir" "$@" >"$dir/build.log" 2>&1
+        ninja --quiet -C "$dir" "$@" >"$dir/build.log" 2>&1
     ) 9>"$dir/lock" && return
     cat "$dir/build.log" >&2
     say "build/$preset could not be built"
