@@ -9,18 +9,24 @@
 local lull = require "lull"
 local net = require "lull.net"
 
-local guests = {}                            -- name -> stream, of those who have a name
+local guests = {}                            -- name -> {stream=, task=}
 
-local function tell(stream, text)
-  return stream:try_write(text, "\n")        -- nil while too much waits to be sent to him
+local function tell(guest, text)
+  return guest.stream:try_write(text, "\n")  -- nil while too much waits to be sent
 end
 
 local function broadcast(text, except)
-  for name, stream in pairs(guests) do
-    if stream ~= except and not tell(stream, text) then
-      print(name .. " was dropped: too slow")
-      stream:abort()                         -- wakes the task that reads from him
+  local dropped = {}
+  for name, guest in pairs(guests) do
+    if guest ~= except and not tell(guest, text) then
+      guests[name] = nil
+      guest.task:cancel("too slow")
+      dropped[#dropped + 1] = name
     end
+  end
+  for _, name in ipairs(dropped) do
+    print(name .. " was dropped: too slow")
+    broadcast("* " .. name .. " was dropped")
   end
 end
 
@@ -32,23 +38,20 @@ local function names()
 end
 
 -- The next line without control characters; nil when the guest is gone.
-local function hear(stream)
-  local line, _, code = stream:read("l")
-  if code == "EMSGSIZE" then tell(stream, "* that line is too long, goodbye") end
+local function hear(guest)
+  local line, _, code = guest.stream:read("l")
+  if code == "EMSGSIZE" then tell(guest, "* that line is too long") end
   return line and line:gsub("%c", "")
 end
 
 -- Asks until the answer will do as a name.
-local function ask_name(stream)
-  tell(stream, "* welcome! who are you?")
-  while true do
-    local name = hear(stream)
-    if not name then
-      return nil
-    elseif not name:find("^%w[%w_-]*$") or #name > 16 then
-      tell(stream, "* up to 16 letters, digits, _ and -, please")
+local function ask_name(guest)
+  tell(guest, "* welcome! who are you?")
+  for name in hear, guest do
+    if not name:find("^%w[%w_-]*$") or #name > 16 then
+      tell(guest, "* up to 16 letters, digits, _ and -, please")
     elseif guests[name] then
-      tell(stream, "* " .. name .. " is here already; another name?")
+      tell(guest, "* " .. name .. " is here already; another name?")
     else
       return name
     end
@@ -56,24 +59,26 @@ local function ask_name(stream)
 end
 
 local function chat(stream)
-  local _ <close> = lull.defer(tell, stream, "* goodbye")    -- on Ctrl-C too
-  local name = lull.timeout(60, ask_name, stream)
+  local guest = {stream = stream, task = lull.current()}
+  local _ <close> = lull.defer(tell, guest, "* goodbye")     -- on Ctrl-C too
+  local name = lull.timeout(60, ask_name, guest)
   if not name then return end
 
-  guests[name] = stream
+  guests[name] = guest
   local _ <close> = lull.defer(function()
+    if guests[name] ~= guest then return end                 -- he was dropped
     guests[name] = nil
     broadcast("* " .. name .. " has left")
   end)
-  broadcast("* " .. name .. " has come", stream)
-  tell(stream, "* hello " .. name .. ", there are /who and /quit; here: " .. names())
+  broadcast("* " .. name .. " has come", guest)
+  tell(guest, "* hello " .. name .. ", there are /who and /quit; here: " .. names())
 
-  for line in hear, stream do
+  for line in hear, guest do
     if line == "/quit" then return end
     if line == "/who" then
-      tell(stream, "* here: " .. names())
+      tell(guest, "* here: " .. names())
     elseif line ~= "" then
-      broadcast(name .. ": " .. line, stream)
+      broadcast(name .. ": " .. line, guest)
     end
   end
 end

@@ -131,7 +131,7 @@ local function timeout()
   local here <close>, other = net.pair()
   local there <close> = other
   local seconds, line, err = timed(lull.timeout, 0.25, here.read, here)
-  say("lull.timeout(0.25, read, silent) gave %s, %q after %.2f s", line, err, seconds)
+  say("a read from a silent peer gave %s, %q after %.2f s", line, err, seconds)
   there:write("late\n")
   say("nothing was lost by it, the next read gives %q", here:read())
 end
