@@ -55,11 +55,21 @@ local function timed(fn, ...)
   return clock() - start, table.unpack(results, 1, results.n)
 end
 
--- Runs fn(1) ... fn(n) in tasks of their own and waits for all.
+-- Runs fn(1) ... fn(n) in tasks of their own and waits for all; raises the first error.
 local function together(n, fn)
-  local tasks = {}
+  local tasks, failed, failure = {}, false, nil
   for i = 1, n do tasks[i] = lull.spawn(fn, i) end
-  for i = 1, n do tasks[i]:await() end
+  for i = 1, n do
+    local ok, err = lull.pcall(tasks[i].await, tasks[i])
+    if not ok and not failed then failed, failure = true, err end
+  end
+  if failed then error(failure, 0) end
+end
+
+-- Two descriptors for each client is what this process may open.
+local function affordable()
+  local shell <close> = io.popen("ulimit -Hn")
+  return ((tonumber(shell:read("a")) or math.huge) - 50) // 2
 end
 
 -- Bytes that this process holds: its resident memory, where the system tells.
@@ -90,8 +100,8 @@ local function sleepers()
 end
 
 local function clients()
-  local count, rounds = 1000, 50
-  title "A server and a thousand clients on the loopback"
+  local count, rounds = math.min(1000, affordable()), 50
+  title(("A server and %d clients on the loopback"):format(count))
   local listener <close> = assert(net.listen("127.0.0.1", 0, {backlog = count}))
   local host, port = listener:local_address()
 
