@@ -317,8 +317,7 @@ static int run_in_loop(lua_State *L)
     lua_pushcfunction(L, main_task);
     lua_pushvalue(L, 1);
     call_method(L, 2, "run", 2, 0);
-    call_method(L, 2, "close", 0, 0);
-    return 0;
+    return 0; /* the state closes the loop, after the last signal */
 }
 
 /* The soft limit of open files becomes the hard one.  Children get the old one back: the
@@ -365,6 +364,7 @@ static int protected_main(lua_State *L)
     lua_pushvalue(L, 1);
     int status = lua_pcall(L, 1, 0, cl.plain ? -3 : 0); /* tasks have a handler */
     bool interrupted = lull_interrupt_close();
+    lull_prompt_close();
     if (status != LUA_OK)
         complain(L);
     int code = status != LUA_OK || failures(L) ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -68,7 +68,7 @@ return function(terminal)
   -- The part of a traceback that is the user's.
   local function trace(err)
     if lull.is_cancelled(err) then return nil end
-    local text = traceback(nil, 2)
+    local text = traceback(nil, 3)
     local cut = text:find("\n\t%[C%]: in function 'xpcall'\n\tlull/repl.lua", 1)
     return cut and text:sub(1, cut) .. "\t[C]: in ?" or text
   end
@@ -113,8 +113,10 @@ return function(terminal)
   -- What comes from elsewhere -----------------------------------------------------------
 
   -- Ctrl-C: the statement ends, or the line that is being typed.
-  local function interrupt()
-    if typed and not typed:done() then
+  local function interrupt(computing)
+    if computing then
+      return -- and has got an error
+    elseif typed and not typed:done() then
       terminal.drop()
       typed:set_result(nil)
     elseif running then

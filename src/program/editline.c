@@ -115,6 +115,16 @@ static void show(void)
     el_set(editor, EL_REFRESH);
 }
 
+/* The window has another size, or a shell had the terminal meanwhile. */
+static void redraw(void)
+{
+    el_set(editor, EL_PREP_TERM, 0);
+    el_set(editor, EL_PREP_TERM, 1);
+    el_resize(editor);
+    hide();
+    show();
+}
+
 static void remember(const char *line)
 {
     HistEvent event;
@@ -122,7 +132,7 @@ static void remember(const char *line)
         history(past, &event, H_ENTER, line);
 }
 
-static const struct lull_typist typist = {begin, feed, end, hide, show, remember};
+static const struct lull_typist typist = {begin, feed, end, hide, show, redraw, remember};
 
 /* At exit, for os.exit may be called while a line is being typed. */
 static void restore(void)

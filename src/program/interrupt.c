@@ -31,6 +31,7 @@ static struct sigaction alarm_before;
 static volatile sig_atomic_t came;   /* at least one Ctrl-C */
 static volatile sig_atomic_t posted; /* the loop has not heard of it yet */
 static volatile sig_atomic_t armed;  /* computing code is to be interrupted */
+static volatile sig_atomic_t raised; /* it has been */
 static volatile sig_atomic_t mode;
 static int64_t last; /* when, on the monotonic clock */
 
@@ -70,6 +71,7 @@ static void interrupt(lua_State *L, lua_Debug *ar)
     lua_sethook(L, NULL, 0, 0);
     if (armed || plain) {
         disarm();
+        raised = 1;
         luaL_error(L, "interrupted!");
     }
 }
@@ -114,10 +116,10 @@ static void on_interrupt(int number)
 {
     int error = errno;
     (void)number;
-    bool again = came;
-    if (echo() && again)
+    bool repeated = echo(), again = came && mode == SCRIPT;
+    if (repeated && again)
         return;
-    if (mode == LEAVING || (mode == SCRIPT && again))
+    if (again || mode == LEAVING)
         _exit(128 + SIGINT);
     came = 1;
     if (!posted) {
@@ -132,7 +134,9 @@ static void on_interrupt(int number)
 static int cancel(lua_State *L)
 {
     lull_pushheld(L, &canceller);
-    lua_call(L, 0, 0);
+    lua_pushboolean(L, raised);
+    raised = 0;
+    lua_call(L, 1, 0);
     return 0;
 }
 
@@ -181,6 +185,14 @@ void lull_interrupt_prompt(lua_State *L)
 void lull_interrupt_leave(void)
 {
     mode = LEAVING;
+}
+
+void lull_interrupt_typing(bool typing)
+{
+    if (plain && typing)
+        signal(SIGINT, SIG_DFL);
+    else if (plain)
+        on(SIGINT, on_plain, NULL);
 }
 
 bool lull_interrupt_close(void)

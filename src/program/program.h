@@ -36,7 +36,8 @@ enum lull_order lull_read_command_line(struct command_line *cl, int argc, char *
 /* ---- interrupt.c ----------------------------------------------------------------- */
 
 /* From now on Ctrl-C does what the function on top of the stack (popped) does, which is
-   called on the loop.  To be called in the main task. */
+   called on the loop, with true where computing code has been interrupted meanwhile.
+   To be called in the main task. */
 void lull_interrupt_open(lua_State *L);
 
 /* From now on Ctrl-C is lua's: an error in what runs in L; the second one kills. */
@@ -44,6 +45,9 @@ void lull_interrupt_plain(lua_State *L);
 
 /* At a prompt Ctrl-C ends the line only: it calls the function on top (popped). */
 void lull_interrupt_prompt(lua_State *L);
+
+/* A line is being typed, or runs: under --plain Ctrl-C kills, or is an error. */
+void lull_interrupt_typing(bool typing);
 
 /* The prompt is left: Ctrl-C ends the program at once. */
 void lull_interrupt_leave(void);
@@ -59,19 +63,24 @@ bool lull_prompt_tty(void);
 /* Pushes the table of functions that the prompt works with. */
 void lull_prompt_open(lua_State *L);
 
+/* To be called before the loop is gone. */
+void lull_prompt_close(void);
+
 /* ---- editline.c ------------------------------------------------------------------ */
 
 enum lull_typed { LULL_UNFINISHED, LULL_LINE, LULL_END };
 
 /* A way of getting a line typed.  begin shows the prompt, which stays valid until end;
    feed takes what has come and, for LULL_LINE, gives out the line, valid until the next
-   call; hide and show take the unfinished line off the screen and put it back. */
+   call; hide and show take the unfinished line off the screen and put it back; redraw
+   shows it in a terminal that has changed. */
 struct lull_typist {
     void (*begin)(const char *prompt);
     enum lull_typed (*feed)(const char **line, size_t *size);
     void (*end)(void);
     void (*hide)(void);
     void (*show)(void);
+    void (*redraw)(void);
     void (*remember)(const char *line);
 };
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -13,6 +14,9 @@
 static const struct lull_typist *typist;
 static bool prompting;  /* a line is being typed */
 static const char *shown; /* its prompt */
+static lull_loop *loop;
+static lull_message changed;          /* the terminal has */
+static volatile sig_atomic_t posted;  /* that message, and not heard yet */
 
 bool lull_prompt_tty(void)
 {
@@ -82,13 +86,56 @@ static void plain_show(void)
     fflush(stdout);
 }
 
+static void plain_redraw(void)
+{
+}
+
 static void plain_remember(const char *text)
 {
     (void)text;
 }
 
-static const struct lull_typist plain = {plain_begin, plain_feed, plain_end,
-                                         plain_hide,  plain_show, plain_remember};
+static const struct lull_typist plain = {plain_begin, plain_feed,   plain_end,
+                                         plain_hide,  plain_show,   plain_redraw,
+                                         plain_remember};
+
+/* ---- a terminal that changes ------------------------------------------------------ */
+
+static void on_change(int number)
+{
+    (void)number;
+    if (!posted) {
+        posted = 1;
+        lull_post(loop, &changed);
+    }
+}
+
+static void redraw(lull_loop *l, lull_waiter *w)
+{
+    (void)l, (void)w;
+    posted = 0;
+    if (prompting)
+        typist->redraw();
+}
+
+/* Another size; or in the foreground again, after Ctrl-Z. */
+static void watch_changes(lull_loop *l)
+{
+    struct sigaction action = {.sa_handler = on_change, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    loop = l;
+    lull_waiter_init(&changed.waiter, redraw);
+    sigaction(SIGWINCH, &action, NULL);
+    sigaction(SIGCONT, &action, NULL);
+}
+
+void lull_prompt_close(void)
+{
+    if (loop) {
+        signal(SIGWINCH, SIG_DFL);
+        signal(SIGCONT, SIG_DFL);
+    }
+}
 
 /* ---- the functions --------------------------------------------------------------- */
 
@@ -108,6 +155,7 @@ static void end(void)
     if (prompting)
         typist->end();
     prompting = false;
+    lull_interrupt_typing(false);
 }
 
 /* begin (prompt): a line can be typed. */
@@ -116,6 +164,7 @@ static int prompt_begin(lua_State *L)
     const char *prompt = luaL_checkstring(L, 1);
     lua_settop(L, 1);
     lua_setfield(L, lua_upvalueindex(1), "text"); /* keeps the string alive */
+    lull_interrupt_typing(true);
     prompting = true;
     typist->begin(prompt);
     return 0;
@@ -209,6 +258,10 @@ void lull_prompt_open(lua_State *L)
     typist = tty ? lull_editline_open() : NULL;
     if (typist == NULL)
         typist = &plain;
+    struct runtime *rt = lull_pushruntime(L);
+    lua_pop(L, 1);
+    if (tty && rt->loop)
+        watch_changes(rt->loop);
     luaL_newlibtable(L, functions);
     lua_pushvalue(L, -1);
     luaL_setfuncs(L, functions, 1);
