@@ -134,10 +134,10 @@ return function(terminal)
 
   local function attach()
     terminal.on_interrupt(interrupt)
-    function core.on_deadlock(report)
+    core.on_deadlock(function(report)
       if running then running:cancel(report) end
       return running ~= nil
-    end
+    end)
     lull.on_unhandled(function(...)
       above(core.print_failure, ...)
     end)

@@ -450,7 +450,8 @@ static bool run_core(lua_State *L, struct loop *o)
             lua_remove(L, -2);
             return false;
         }
-        lua_pushcfunction(L, deadlock_report);
+        lull_pushruntime(L); /* upvalue 1 of whoever asks lull_runtime */
+        lua_pushcclosure(L, deadlock_report, 1);
         if (lua_pcall(L, 0, 1, 0) != LUA_OK || !lua_isnil(L, -1))
             return false;
         lua_pop(L, 1);
