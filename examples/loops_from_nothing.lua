@@ -10,6 +10,8 @@
 local lull = require "lull"
 local net = require "lull.net"
 
+local clock = lull.time                      -- lull.now() belongs to the loop underneath
+
 -- Lets a coroutine run until it waits again; what for, or nil when it has ended.
 local function resume(thread)
   local ok, wish = coroutine.resume(thread)
@@ -20,7 +22,7 @@ end
 local function patience(waiting)
   local first = math.huge
   for _, moment in pairs(waiting) do first = math.min(first, moment) end
-  return first < math.huge and math.max(0, first - lull.now()) or nil
+  return first < math.huge and math.max(0, first - clock()) or nil
 end
 
 -- 1. A loop that only knows moments.  Whoever waits for bytes has to ask again and again.
@@ -29,9 +31,9 @@ local function moments()
   local loop, waiting = {}, {}               -- waiting: coroutine -> moment
   local selector = lull.selectors.default()  -- without descriptors, a way to sleep
 
-  function loop.spawn(fn) waiting[coroutine.create(fn)] = lull.now() end
+  function loop.spawn(fn) waiting[coroutine.create(fn)] = clock() end
 
-  function loop.sleep(seconds) coroutine.yield(lull.now() + seconds) end
+  function loop.sleep(seconds) coroutine.yield(clock() + seconds) end
 
   function loop.receive(socket, n)
     local data, err, code = socket:recv(n)
@@ -44,7 +46,7 @@ local function moments()
     while next(waiting) do
       selector:select(patience(waiting))
       for thread, moment in pairs(waiting) do
-        if moment <= lull.now() then waiting[thread] = resume(thread) end
+        if moment <= clock() then waiting[thread] = resume(thread) end
       end
     end
     selector:close()
@@ -59,9 +61,9 @@ end
 local function descriptors()
   local loop, waiting, selector = {}, {}, lull.selectors.default()
 
-  function loop.spawn(fn) waiting[coroutine.create(fn)] = lull.now() end
+  function loop.spawn(fn) waiting[coroutine.create(fn)] = clock() end
 
-  function loop.sleep(seconds) coroutine.yield(lull.now() + seconds) end
+  function loop.sleep(seconds) coroutine.yield(clock() + seconds) end
 
   function loop.receive(socket, n)
     coroutine.yield(socket)
@@ -82,10 +84,10 @@ local function descriptors()
     while next(waiting) do
       for _, event in ipairs(selector:select(patience(waiting))) do
         selector:unregister(event.fd)
-        waiting[event.data] = lull.now()
+        waiting[event.data] = clock()
       end
       for thread, moment in pairs(waiting) do
-        if moment <= lull.now() then run_once(thread) end
+        if moment <= clock() then run_once(thread) end
       end
     end
     selector:close()
