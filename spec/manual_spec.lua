@@ -1,4 +1,5 @@
--- Every program in the manual runs, and prints what the manual says behind "-->".
+-- Every program in the manual runs, and prints what the manual says behind "-->"; the
+-- server of the README serves.
 local helper = require "helper"
 
 local function read(path)
@@ -35,4 +36,30 @@ describe("the manual", function()
       end)
     end
   end
+end)
+
+describe("the README", function()
+  it("shows a server that works", function()
+    local out, err, code = helper.child(([[
+      local lull, net = require "lull", require "lull.net"
+      arg[1] = "0"
+      local address = lull.future()
+      function print(_, host, port) address:set_result(host, port) end
+      local server = lull.spawn(assert(load(%q, "=README")))
+      local host, port = address:await()
+      local ann, bob = net.connect(host, port), net.connect(host, port)
+      for name, stream in pairs {ann = ann, bob = bob} do
+        assert(stream:read_until "? " == "your name? ")
+        stream:write(name, "\n", "I am ", name, "\n")
+      end
+      repeat until ann:read() == "bob: I am bob"
+      bob:write "bye\n"
+      bob:shutdown "write"
+      repeat until ann:read() == "bob: bye"
+      io.write "heard\n"
+      server:cancel()]]):format(parts(read "README.md")[2].text), "--real")
+    assert.equal("", err)
+    assert.equal("heard\n", out)
+    assert.equal(0, code)
+  end)
 end)
