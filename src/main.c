@@ -293,6 +293,7 @@ static int main_task(lua_State *L)
     lua_insert(L, 1);
     lua_pushcclosure(L, cancel_tasks, 2);
     lull_interrupt_open(L);
+    lull_exit_open(L);
     return run_chunks(L, LUA_OK, -1);
 }
 

@@ -1,6 +1,6 @@
 /* What the rooms of the lull program ask of one another: options.c reads the command
-   line, main.c runs its chunks, interrupt.c is Ctrl-C, prompt.c and editline.c are the
-   terminal that lua/lull/repl.lua talks to. */
+   line, main.c runs its chunks, interrupt.c is Ctrl-C, exit.c os.exit, prompt.c and
+   editline.c the terminal that lua/lull/repl.lua talks to. */
 #ifndef LULL_PROGRAM_H
 #define LULL_PROGRAM_H
 
@@ -54,6 +54,11 @@ void lull_interrupt_leave(void);
 
 /* From now on Ctrl-C kills.  Returns whether one has ended the script. */
 bool lull_interrupt_close(void);
+
+/* ---- exit.c ---------------------------------------------------------------------- */
+
+/* Makes os.exit(code, true) close the variables of the main task, which runs in L. */
+void lull_exit_open(lua_State *L);
 
 /* ---- prompt.c -------------------------------------------------------------------- */
 
