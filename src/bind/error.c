@@ -67,7 +67,11 @@ static const char kept_key;
 
 static void pushkept(lua_State *L, bool fresh)
 {
-    if (fresh || lull_pushheld(L, &kept_key) == LUA_TNIL) {
+    if (!fresh && lull_pushheld(L, &kept_key) == LUA_TNIL) {
+        lua_pop(L, 1);
+        fresh = true;
+    }
+    if (fresh) {
         lua_newtable(L);
         lua_pushvalue(L, -1);
         lull_hold(L, &kept_key);
