@@ -117,6 +117,7 @@ local function report(err, traceback, task)
   handler(err, traceback, task)
 end
 core.on_report(report)
+core.print_failure = print_failure -- for the prompt, which writes around it
 
 -- How many failures the default handler has reported.
 function core.failures() return failures end
