@@ -159,55 +159,17 @@ static inline enum verdict scan(const struct want *w, const char *p, size_t n, b
 static enum verdict scan_nothing(const struct want *w, bool ended, struct item *item)
 {
     *item = (struct item){0};
-    if ((w->kind == EXACTLY && w->count == 0) || (w->kind == ALL && ended))
-        return FOUND;
-    return ended ? NOTHING : MORE;
+    return !ended ? MORE : w->kind == ALL ? FOUND : NOTHING;
 }
 
 /* ---- receiving ---------------------------------------------------------------------------- */
 
-/* Where to receive, and how much: into the scratch when the buffer is empty. */
-static char *place(lua_State *L, struct runtime *rt, struct stream *s, size_t *size)
-{
-    if (s->in.data == NULL) {
-        *size = LULL_SCRATCH;
-        return lull_scratch(L, rt);
-    }
-    void *ud;
-    lua_Alloc alloc = lua_getallocf(L, &ud);
-    char *to = buffer_reserve(&s->in, *size, alloc, ud);
-    *size = buffer_room(&s->in);
-    return to;
-}
-
-int lull_stream_fill(lua_State *L, struct runtime *rt, struct stream *s, size_t size)
-{
-    if (s->in_error != 0)
-        return s->in_error;
-    if (s->flags & STREAM_ENDED)
-        return 0;
-    char *to = place(L, rt, s, &size);
-    if (to == NULL)
-        return -ENOMEM;
-    int n = lull_io_recv(rt->loop, &s->io, to, size);
-    if (n > 0 && s->in.data == NULL) {
-        rt->scratch = NULL;
-        buffer_adopt(&s->in, to, (size_t)n, size);
-    } else if (n > 0)
-        buffer_commit(&s->in, (size_t)n);
-    else if (n == 0)
-        s->flags |= STREAM_ENDED;
-    else if (n != -EAGAIN)
-        s->in_error = (int16_t)n;
-    return n;
-}
-
 /* Gives the scratch back where it was borrowed; a block of that size is as good as it.
    What is left over moves to a block of its own, or keeps this one: there will be others. */
-static void give_back(lua_State *L, struct runtime *rt, struct stream *s)
+static void give_back(lua_State *L, struct stream *s)
 {
     size_t n = buffer_size(&s->in);
-    if (s->in.capacity != LULL_SCRATCH || rt->scratch != NULL || n > LULL_SCRATCH / 2)
+    if (s->in.capacity != LULL_SCRATCH || s->rt->scratch != NULL || n > LULL_SCRATCH / 2)
         return;
     struct buffer own = {0};
     if (n > 0) {
@@ -218,23 +180,81 @@ static void give_back(lua_State *L, struct runtime *rt, struct stream *s)
         memcpy(own.data, buffer_bytes(&s->in), n);
         buffer_commit(&own, n);
     }
-    rt->scratch = buffer_disown(&s->in);
+    s->rt->scratch = buffer_disown(&s->in);
     s->in = own;
 }
 
-void lull_stream_take(lua_State *L, struct runtime *rt, struct stream *s, size_t n)
+/* After a receive that brought no bytes. */
+static int note(struct stream *s, int n)
+{
+    if (n == -EAGAIN)
+        return n;
+    s->flags |= STREAM_ENDED;
+    return s->in_error = (int16_t)n;
+}
+
+/* Receives into the scratch, which is the empty buffer then. */
+static inline int fill_empty(lua_State *L, struct stream *s)
+{
+    struct runtime *rt = s->rt;
+    char *to = lull_scratch(L, rt);
+    if (to == NULL)
+        return -ENOMEM;
+    int n = lull_io_recv(rt->loop, &s->io, to, LULL_SCRATCH);
+    if (n <= 0)
+        return note(s, n);
+    rt->scratch = NULL;
+    buffer_adopt(&s->in, to, (size_t)n, LULL_SCRATCH);
+    return n;
+}
+
+int lull_stream_fill(lua_State *L, struct stream *s, size_t size)
+{
+    if (s->flags & STREAM_ENDED)
+        return s->in_error;
+    if (s->in.data == NULL)
+        return fill_empty(L, s);
+    void *ud;
+    lua_Alloc alloc = lua_getallocf(L, &ud);
+    char *to = buffer_reserve(&s->in, size, alloc, ud);
+    if (to == NULL)
+        return -ENOMEM;
+    int n = lull_io_recv(s->rt->loop, &s->io, to, buffer_room(&s->in));
+    if (n <= 0)
+        return note(s, n);
+    buffer_commit(&s->in, (size_t)n);
+    return n;
+}
+
+static void take_slowly(lua_State *L, struct stream *s, size_t n)
 {
     if (n > buffer_size(&s->in)) /* closed by a finalizer while the string was made */
         return;
     s->in.from += n;
     s->scanned = s->scanned > n ? s->scanned - n : 0;
-    if (s->in.capacity == LULL_SCRATCH)
-        give_back(L, rt, s);
+    give_back(L, s);
     if (s->in.data != NULL && buffer_size(&s->in) == 0) {
         void *ud;
         lua_Alloc alloc = lua_getallocf(L, &ud);
         buffer_free(&s->in, alloc, ud);
     }
+}
+
+/* Takes n bytes; most often they are all, and lie in the scratch. */
+static inline void take(lua_State *L, struct stream *s, size_t n)
+{
+    bool borrowed = s->in.capacity == LULL_SCRATCH && s->rt->scratch == NULL;
+    if (n != buffer_size(&s->in) || !borrowed) {
+        take_slowly(L, s, n);
+        return;
+    }
+    s->rt->scratch = buffer_disown(&s->in);
+    s->scanned = 0;
+}
+
+void lull_stream_take(lua_State *L, struct stream *s, size_t n)
+{
+    take(L, s, n);
 }
 
 int lull_stream_reader(lua_State *L, struct stream *s, int rc)
@@ -248,13 +268,19 @@ int lull_stream_reader(lua_State *L, struct stream *s, int rc)
     return 0;
 }
 
-int lull_stream_await(lua_State *L, struct runtime *rt, struct stream *s, int slot,
-                      lua_KFunction k)
+static inline int await(lua_State *L, struct stream *s, int slot, lua_KFunction k)
 {
-    give_back(L, rt, s);
+    if (s->timeout < 0)
+        return lull_await_io(L, &s->io, LULL_READ, LULL_FOREVER, k);
     if (s->timeout == 0)
         return lull_stream_fail(L, s, -ETIMEDOUT);
     return lull_await_io(L, &s->io, LULL_READ, lull_until(L, s->timeout, slot), k);
+}
+
+int lull_stream_await(lua_State *L, struct stream *s, int slot, lua_KFunction k)
+{
+    give_back(L, s);
+    return await(L, s, slot, k);
 }
 
 /* How much is worth asking for, with n bytes of the item there. */
@@ -269,19 +295,18 @@ static size_t hope(const struct want *w, size_t n)
 
 /* Looks for an item behind the first `skip` bytes, receiving as long as there is something
    to receive.  Returns a verdict, or -errno. */
-static inline int seek(lua_State *L, struct runtime *rt, struct stream *s,
-                       const struct want *w, size_t skip, size_t *searched,
-                       struct item *item)
+static int seek(lua_State *L, struct stream *s, const struct want *w, size_t skip,
+                size_t *searched, struct item *item)
 {
     for (int i = 0; i < RECEIVES; i++) {
         size_t n = buffer_size(&s->in) - skip;
-        bool ended = s->flags & STREAM_ENDED;
+        bool ended = (s->flags & STREAM_ENDED) && s->in_error == 0;
         enum verdict v =
             n > 0 ? scan(w, buffer_bytes(&s->in) + skip, n, ended, searched, item)
                   : scan_nothing(w, ended, item);
         if (v != MORE)
             return v;
-        int rc = lull_stream_fill(L, rt, s, hope(w, n));
+        int rc = lull_stream_fill(L, s, hope(w, n));
         if (rc < 0)
             return rc == -EAGAIN ? MORE : rc;
     }
@@ -304,24 +329,24 @@ static void push(lua_State *L, const struct want *w, const char *p, const struct
 }
 
 /* What a call returns that has found nothing, or must go on later. */
-static int otherwise(lua_State *L, struct runtime *rt, struct stream *s, int verdict,
+static int otherwise(lua_State *L, struct stream *s, int verdict,
                      int slot, lua_KFunction k)
 {
     switch (verdict) {
     case MORE:
-        return lull_stream_await(L, rt, s, slot, k);
+        return lull_stream_await(L, s, slot, k);
     case TURN:
-        give_back(L, rt, s);
-        rt->budget = 0;
+        give_back(L, s);
+        s->rt->budget = 0;
         return lull_enter(L, k);
     case NOTHING:
         lua_pushnil(L);
         return 1;
     case EARLY:
-        give_back(L, rt, s);
+        give_back(L, s);
         return lull_pushcode(L, "EOF", "the stream ended too early", NULL);
     default:
-        give_back(L, rt, s);
+        give_back(L, s);
         return lull_stream_fail(L, s, verdict == LONG ? -EMSGSIZE : verdict);
     }
 }
@@ -329,29 +354,40 @@ static int otherwise(lua_State *L, struct runtime *rt, struct stream *s, int ver
 /* The stack of a call that reads one item: its arguments, then what it must remember. */
 enum { STREAM = 1, ARGUMENT, MAXIMUM, DEADLINE, SEARCHED, TOP = SEARCHED };
 
+/* Nothing is left over, and nothing speaks against receiving. */
+static inline bool fresh(const struct stream *s, int rc)
+{
+    return rc == 0 && (s->flags & (STREAM_OPEN | STREAM_ENDED)) == STREAM_OPEN &&
+           s->in.data == NULL && list_empty(&s->io.readers);
+}
+
 /* Reads one item.  Where the line end was searched is a fact about the buffer, and stays
    with it; how far other searches came is this call's. */
 static inline int read_item(lua_State *L, int rc, const struct want *w, lua_KFunction k)
 {
-    struct runtime *rt = lull_runtime(L);
     struct stream *s = lua_touserdata(L, STREAM);
+    if (fresh(s, rc) && fill_empty(L, s) == -EAGAIN)
+        return await(L, s, DEADLINE, k);
     struct item item;
     bool line = w->kind == LINE || w->kind == LINE_KEPT;
     bool counts = w->kind == UNTIL || w->kind == NUMBER;
     size_t mine = counts ? (size_t)lua_tointeger(L, SEARCHED) : 0;
+    size_t *searched = line ? &s->scanned : &mine, n = buffer_size(&s->in);
     int v = lull_stream_reader(L, s, rc);
     if (v == 0)
-        v = seek(L, rt, s, w, 0, line ? &s->scanned : &mine, &item);
+        v = n > 0 ? (int)scan(w, buffer_bytes(&s->in), n, false, searched, &item) : MORE;
+    if (v == MORE)
+        v = seek(L, s, w, 0, searched, &item);
     if (v == FOUND) {
         push(L, w, buffer_bytes(&s->in), &item);
-        lull_stream_take(L, rt, s, item.used);
+        take(L, s, item.used);
         return 1;
     }
     if (counts) {
         lua_pushinteger(L, (lua_Integer)mine);
         lua_replace(L, SEARCHED);
     }
-    return otherwise(L, rt, s, v, DEADLINE, k);
+    return otherwise(L, s, v, DEADLINE, k);
 }
 
 /* The stream of a call that reads, its arguments checked by now. */
@@ -365,7 +401,7 @@ static struct stream *begin(lua_State *L)
 
 static int read_somek(lua_State *L, int status, lua_KContext rc)
 {
-    lua_Integer max = lua_tointeger(L, ARGUMENT);
+    lua_Integer max = lua_gettop(L) > STREAM ? lua_tointeger(L, ARGUMENT) : 0;
     struct want w = {SOME, max > 0 ? (size_t)max : SIZE_MAX, NULL, 0};
     return read_item(L, (int)rc, &w, read_somek);
 }
@@ -374,14 +410,20 @@ static int read_somek(lua_State *L, int status, lua_KContext rc)
 static int read_some(lua_State *L)
 {
     begin(L);
-    luaL_argcheck(L, luaL_optinteger(L, ARGUMENT, 1) > 0, ARGUMENT, "must be positive");
-    lua_settop(L, TOP);
+    if (lua_gettop(L) > STREAM) {
+        luaL_argcheck(L, luaL_optinteger(L, ARGUMENT, 1) > 0, ARGUMENT, "must be positive");
+        lua_settop(L, ARGUMENT);
+    }
     return lull_enter(L, read_somek);
 }
 
 static int read_exactlyk(lua_State *L, int status, lua_KContext rc)
 {
     struct want w = {EXACTLY, (size_t)lua_tointeger(L, ARGUMENT), NULL, 0};
+    if (w.count == 0) {
+        lua_pushliteral(L, "");
+        return 1;
+    }
     return read_item(L, (int)rc, &w, read_exactlyk);
 }
 
@@ -462,7 +504,6 @@ static int remember(lua_State *L, int slot, lua_Integer n)
 
 static int read_items(lua_State *L, int rc, lua_KFunction k)
 {
-    struct runtime *rt = lull_runtime(L);
     struct stream *s = lua_touserdata(L, STREAM);
     int last = lua_gettop(L) - MEMORY, deadline = last + 1;
     int i = (int)lua_tointeger(L, last + 3);
@@ -472,7 +513,7 @@ static int read_items(lua_State *L, int rc, lua_KFunction k)
     for (; v == 0 && i < last; i++, searched = 0) {
         struct item item;
         struct want w = format(L, i + 1, s);
-        v = seek(L, rt, s, &w, used, &searched, &item);
+        v = seek(L, s, &w, used, &searched, &item);
         if (v != FOUND && v != NOTHING)
             break;
         if (v == FOUND)
@@ -484,14 +525,14 @@ static int read_items(lua_State *L, int rc, lua_KFunction k)
         lua_replace(L, i + 1);
     }
     if (v == FOUND || v == NOTHING) {
-        lull_stream_take(L, rt, s, used);
+        lull_stream_take(L, s, used);
         lua_settop(L, i);
         return i - 1;
     }
     remember(L, last + 2, (lua_Integer)searched);
     remember(L, last + 3, i);
     remember(L, last + 4, (lua_Integer)used);
-    return otherwise(L, rt, s, v, deadline, k);
+    return otherwise(L, s, v, deadline, k);
 }
 
 static int read_itemsk(lua_State *L, int status, lua_KContext rc)

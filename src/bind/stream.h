@@ -33,13 +33,15 @@ struct stream_options {
 /* flags of a stream; those of a Listener are its own */
 enum {
     STREAM_OPEN = 1,      /* by the script: not closed yet */
-    STREAM_ENDED = 2,     /* the peer's end has been received */
-    STREAM_SHUT = 4,      /* nothing more may be written */
+    STREAM_ENDED = 2,     /* nothing more will be received: the end, or in_error */
+    STREAM_SHUT = 4,      /* nothing more may be written: shut down, or out_error */
     STREAM_LINGERING = 8, /* closed, but still sending */
     STREAM_HELD = 16
 };
 
 struct stream {
+    const void *tag;            /* says that this is one: &lull_stream_tag */
+    struct runtime *rt;
     lull_io io;
     struct buffer in;
     size_t scanned;             /* so many bytes of in are known to hold no line end */
@@ -75,9 +77,20 @@ int lull_stream_adopt(lua_State *L, int i);
 /* Closes the descriptor, drops what was not sent and wakes all who wait. */
 void lull_stream_finish(lua_State *L, struct stream *s);
 
-/* The Stream at i; the second raises when it is closed. */
+/* The Stream at i, or the usual argument error; the second raises when it is closed. */
 struct stream *lull_checkstream(lua_State *L, int i);
-struct stream *lull_openstream(lua_State *L, int i);
+struct stream *lull_openstream_slowly(lua_State *L, int i);
+
+extern const char lull_stream_tag;
+
+/* The same for those who are in a hurry: a userdata of this size that begins with our tag
+   is a Stream, and nothing needs to be looked up. */
+static inline struct stream *lull_openstream(lua_State *L, int i)
+{
+    struct stream *s = (struct stream *)lua_touserdata(L, i);
+    bool ours = lua_rawlen(L, i) == sizeof *s && s && s->tag == &lull_stream_tag;
+    return ours && s->flags & STREAM_OPEN ? s : lull_openstream_slowly(L, i);
+}
 
 /* Pushes host and port, or a path; returns how many. */
 int lull_pushaddress(lua_State *L, const struct sys_address *a);
@@ -90,6 +103,8 @@ static inline int64_t lull_until(lua_State *L, lua_Number timeout, int slot)
 {
     if (timeout < 0)
         return LULL_FOREVER;
+    if (lua_gettop(L) < slot)
+        lua_settop(L, slot);
     if (!lua_isinteger(L, slot)) {
         lua_pushinteger(L, lull_after(lull_runtime(L)->loop, timeout));
         lua_replace(L, slot);
@@ -106,17 +121,16 @@ extern const luaL_Reg lull_stream_reading[];
 
 /* Receives what is there: > 0; 0 at the end; -EAGAIN: wait; else -errno.  size: room to
    be made when there is something in the buffer already. */
-int lull_stream_fill(lua_State *L, struct runtime *rt, struct stream *s, size_t size);
+int lull_stream_fill(lua_State *L, struct stream *s, size_t size);
 
 /* Takes n bytes off the buffer. */
-void lull_stream_take(lua_State *L, struct runtime *rt, struct stream *s, size_t n);
+void lull_stream_take(lua_State *L, struct stream *s, size_t n);
 
 /* May the running task read, and go on after rc?  0, or -errno; raises when another does. */
 int lull_stream_reader(lua_State *L, struct stream *s, int rc);
 
 /* Suspends until there is more to read, then k; slot holds the deadline. */
-int lull_stream_await(lua_State *L, struct runtime *rt, struct stream *s, int slot,
-                      lua_KFunction k);
+int lull_stream_await(lua_State *L, struct stream *s, int slot, lua_KFunction k);
 
 /* ---- writelib.c --------------------------------------------------------------------- */
 

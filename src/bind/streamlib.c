@@ -10,6 +10,8 @@
 
 enum { LIMIT = 1 << 20, HIGH_WATER = 64 * 1024, LINGER = 10 };
 
+const char lull_stream_tag = 's';
+
 /* ---- options ---------------------------------------------------------------------------- */
 
 /* Pushes field name of the table at i, or nil. */
@@ -65,6 +67,8 @@ lua_Number lull_checktimeout(lua_State *L, int i)
 struct stream *lull_newstream(lua_State *L, const struct stream_options *opts)
 {
     struct stream *s = lull_newobject(L, LULL_STREAM, sizeof *s, 0);
+    s->tag = &lull_stream_tag;
+    s->rt = lull_runtime(L);
     lull_io_init(&s->io, -1);
     lull_waiter_init(&s->flusher, lull_stream_flush);
     lull_timer_init(&s->patience, &s->flusher);
@@ -78,7 +82,7 @@ void lull_stream_open(lua_State *L, struct stream *s, int fd, const struct sys_a
 {
     s->io.watch.fd = fd;
     s->flags = STREAM_OPEN;
-    s->id = ++lull_runtime(L)->streams;
+    s->id = ++s->rt->streams;
     if (peer->size > 0 && peer->size <= sizeof s->peer && sys_family(peer) != SYS_UNIX) {
         s->peer_size = (uint8_t)peer->size;
         memcpy(s->peer, peer->bytes, peer->size);
@@ -114,7 +118,7 @@ struct stream *lull_checkstream(lua_State *L, int i)
     return lull_check(L, lull_runtime(L), i, LULL_STREAM);
 }
 
-struct stream *lull_openstream(lua_State *L, int i)
+struct stream *lull_openstream_slowly(lua_State *L, int i)
 {
     struct stream *s = lull_checkstream(L, i);
     if (!(s->flags & STREAM_OPEN))

@@ -110,6 +110,19 @@ static int drain(lua_State *L, lull_loop *loop, struct stream *s)
     return s->head ? -EAGAIN : 0;
 }
 
+/* Nothing more can be sent. */
+static int fail(struct stream *s, int rc)
+{
+    s->flags |= STREAM_SHUT;
+    return s->out_error = (int16_t)rc;
+}
+
+/* Why nothing may be written. */
+static int refusal(const struct stream *s)
+{
+    return s->out_error ? s->out_error : -EPIPE;
+}
+
 static void wake_writers(lull_loop *loop, struct stream *s)
 {
     while (!list_empty(&s->writers))
@@ -127,7 +140,7 @@ static void come_to_end(lua_State *L, lull_loop *loop, struct stream *s)
     if (s->flags & STREAM_LINGERING)
         lull_stream_finish(L, s);
     else if (s->flags & STREAM_SHUT && s->out_error == 0)
-        s->out_error = (int16_t)sys_shutdown(s->io.watch.fd, LULL_WRITE);
+        fail(s, sys_shutdown(s->io.watch.fd, LULL_WRITE));
 }
 
 void lull_stream_flush(lull_loop *loop, lull_waiter *w)
@@ -138,7 +151,7 @@ void lull_stream_flush(lull_loop *loop, lull_waiter *w)
     if (rc == -EAGAIN)
         rc = lull_io_wait(loop, &s->io, LULL_WRITE, w);
     if (rc < 0)
-        s->out_error = (int16_t)rc;
+        fail(s, rc);
     if (rc < 0 || s->head == NULL)
         come_to_end(L, loop, s);
     else if (s->queued <= s->opts.high_water)
@@ -164,11 +177,11 @@ static int begin_flush(lua_State *L, lull_loop *loop, struct stream *s, int i)
 /* ---- taking --------------------------------------------------------------------------- */
 
 /* The strings from 2 to top, joined in the scratch when they fit there; else NULL. */
-static const char *join(lua_State *L, int top, size_t *size)
+static const char *join(lua_State *L, struct stream *s, int top, size_t *size)
 {
     if (top == 2)
         return lua_tolstring(L, 2, size);
-    char *scratch = lull_scratch(L, lull_runtime(L));
+    char *scratch = lull_scratch(L, s->rt);
     size_t n;
     *size = 0;
     for (int i = 2; i <= top && scratch; i++) {
@@ -185,7 +198,7 @@ static const char *join(lua_State *L, int top, size_t *size)
    would tear a hole into the stream: nothing can be written then any more. */
 static int queue_all(lua_State *L, struct stream *s, int top, size_t skip)
 {
-    s->out_error = -ENOMEM;
+    fail(s, -ENOMEM);
     for (int i = 2; i <= top; i++) {
         size_t n = lua_rawlen(L, i);
         if (n > skip && !queue_string(L, s, i, n - skip))
@@ -193,29 +206,29 @@ static int queue_all(lua_State *L, struct stream *s, int top, size_t skip)
         skip -= n < skip ? n : skip;
     }
     s->out_error = 0;
+    s->flags &= (uint8_t)~STREAM_SHUT;
     return 0;
 }
 
-/* Nothing can be sent any more. */
 static int give_up(lua_State *L, struct stream *s, int rc)
 {
     lull_stream_drop(L, s);
-    return s->out_error = (int16_t)rc;
+    return fail(s, rc);
 }
 
 /* Takes the strings from 2 to the top of the stack: sends what can be sent now. */
 static int take(lua_State *L, lull_loop *loop, struct stream *s)
 {
     int top = lua_gettop(L), n = 0;
-    if (s->out_error != 0 || s->flags & STREAM_SHUT)
-        return s->out_error ? s->out_error : -EPIPE;
+    if (s->flags & STREAM_SHUT)
+        return refusal(s);
     const char *data = NULL;
     if (s->head == NULL) {
         size_t size = 0;
-        data = join(L, top, &size);
+        data = join(L, s, top, &size);
         n = data && size > 0 ? lull_io_send(loop, &s->io, data, size) : 0;
         if (n < 0 && n != -EAGAIN)
-            return s->out_error = (int16_t)n;
+            return fail(s, n);
         n = n < 0 ? 0 : n;
         s->sent += (size_t)n;
         if (data && (size_t)n == size)
@@ -233,11 +246,11 @@ static int take(lua_State *L, lull_loop *loop, struct stream *s)
 ptrdiff_t lull_stream_put(lua_State *L, lull_loop *loop, struct stream *s,
                           const char *data, size_t n)
 {
-    if (s->out_error != 0 || s->flags & STREAM_SHUT)
-        return s->out_error ? s->out_error : -EPIPE;
+    if (s->flags & STREAM_SHUT)
+        return refusal(s);
     int sent = s->head ? 0 : lull_io_send(loop, &s->io, data, n);
     if (sent < 0 && sent != -EAGAIN)
-        return s->out_error = (int16_t)sent;
+        return fail(s, sent);
     sent = sent < 0 ? 0 : sent;
     s->sent += (size_t)sent;
     if ((size_t)sent < n && !queue_copy(L, s, data + sent, n - (size_t)sent))
@@ -250,7 +263,7 @@ ptrdiff_t lull_stream_put(lua_State *L, lull_loop *loop, struct stream *s,
 int lull_stream_await_sent(lua_State *L, struct stream *s, int64_t deadline,
                            lua_KFunction k)
 {
-    lull_waiter *w = &lull_runtime(L)->task->waiter;
+    lull_waiter *w = &s->rt->task->waiter;
     lull_wait(w);
     list_push(&s->writers, &w->link);
     return lull_await(L, deadline, k);
@@ -291,10 +304,10 @@ static int writek(lua_State *L, int status, lua_KContext rc)
     struct stream *s = lua_touserdata(L, STREAM);
     if (!(s->flags & STREAM_OPEN))
         return lull_stream_fail(L, s, -ECANCELED);
-    int why = take(L, lull_runtime(L)->loop, s);
+    int why = take(L, s->rt->loop, s);
     if (why < 0)
         return lull_stream_fail(L, s, why);
-    lua_settop(L, s->queued > s->opts.high_water ? DEADLINE : STREAM);
+    lua_settop(L, STREAM);
     return s->queued > s->opts.high_water ? await_sent(L, s, lowk) : 1;
 }
 
@@ -302,7 +315,8 @@ static struct stream *checkwrite(lua_State *L)
 {
     struct stream *s = lull_openstream(L, STREAM);
     for (int i = lua_gettop(L); i > STREAM; i--)
-        luaL_checkstring(L, i);
+        if (lua_type(L, i) != LUA_TSTRING)
+            luaL_checkstring(L, i);
     return s;
 }
 
@@ -317,7 +331,7 @@ static int stream_write(lua_State *L)
 static int try_write(lua_State *L)
 {
     struct stream *s = checkwrite(L);
-    lull_loop *loop = lull_runtime(L)->loop ? lull_runtime(L)->loop : s->io.loop;
+    lull_loop *loop = s->rt->loop ? s->rt->loop : s->io.loop;
     if (loop == NULL)
         return luaL_error(L, "no loop is running");
     if (s->queued > s->opts.high_water && s->out_error == 0) {
@@ -363,18 +377,18 @@ enum { FROM = 1, TO, BYTES, UNTIL, COPIED };
 /* Passes on at most `most` bytes: how many, 0 at the end, -EAGAIN: wait, or -errno. */
 static ptrdiff_t pass(lua_State *L, struct stream *from, struct stream *to, size_t most)
 {
-    struct runtime *rt = lull_runtime(L);
+    lull_loop *loop = from->rt->loop;
     if (buffer_size(&from->in) == 0) {
-        int rc = lull_stream_fill(L, rt, from, LULL_SCRATCH);
+        int rc = lull_stream_fill(L, from, LULL_SCRATCH);
         if (rc <= 0)
             return rc;
     }
     size_t n = buffer_size(&from->in);
-    ptrdiff_t done = lull_stream_put(L, rt->loop, to, buffer_bytes(&from->in),
+    ptrdiff_t done = lull_stream_put(L, loop, to, buffer_bytes(&from->in),
                                      n < most ? n : most);
     if (done > 0)
-        lull_stream_take(L, rt, from, (size_t)done);
-    int rc = to->head ? begin_flush(L, rt->loop, to, TO) : 0;
+        lull_stream_take(L, from, (size_t)done);
+    int rc = to->head ? begin_flush(L, loop, to, TO) : 0;
     return rc < 0 ? give_up(L, to, rc) : done;
 }
 
@@ -399,10 +413,10 @@ static int relayk(lua_State *L, int status, lua_KContext rc)
     if (copied == all || n == 0)
         return 1;
     if (n == -EAGAIN)
-        return lull_stream_await(L, lull_runtime(L), from, UNTIL, relayk);
+        return lull_stream_await(L, from, UNTIL, relayk);
     if (to->queued > 0)
         return lull_stream_await_sent(L, to, lull_until(L, from->timeout, UNTIL), relayk);
-    lull_runtime(L)->budget = 0;
+    from->rt->budget = 0;
     return lull_enter(L, relayk);
 }
 
