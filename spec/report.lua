@@ -27,6 +27,7 @@ return function(options)
   local path = options.arguments[1]
   local total = {success = 0, failure = 0, pending = 0}
   local infile
+  local files = 0
 
   local function leave(note)
     if path then
@@ -58,6 +59,7 @@ return function(options)
   function on.file_end(file)
     print(("%-32s %s"):format(file.name, summary(infile)))
     infile = nil
+    files = files + 1
     return nil, true
   end
 
@@ -91,7 +93,9 @@ return function(options)
 
   function on.suite_end(suite)
     leave(("counts %d %d %d"):format(total.success, total.failure, total.pending))
-    print(("%s (%.1f s)"):format(summary(total), suite.duration or 0))
+    if files > 1 then
+      print(("%s (%.1f s)"):format(summary(total), suite.duration or 0))
+    end
     return nil, true
   end
 
