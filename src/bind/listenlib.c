@@ -5,7 +5,7 @@
 
 #include "stream.h"
 
-enum { OPEN = 1, NODELAY = 2, KEEPALIVE = 4 };
+enum { OPEN = 1 }; /* flags */
 enum { SPARE = 1 }; /* uservalue: a Stream for the next connection */
 
 struct listener {
@@ -27,8 +27,20 @@ static struct listener *openlistener(lua_State *L)
 {
     struct listener *l = checklistener(L);
     if (!(l->flags & OPEN))
-        luaL_error(L, "the listener is closed");
+        luaL_error(L, "attempt to use a closed listener");
     return l;
+}
+
+/* Connections inherit these from the descriptor that they come from. */
+static void prepare(int fd, bool nodelay, bool keepalive)
+{
+    struct sys_address a = {.size = SYS_ADDRESS};
+    if (sys_local(fd, &a) < 0 || sys_family(&a) == SYS_UNIX)
+        return;
+    if (nodelay)
+        sys_setoption(fd, SYS_NODELAY, 1);
+    if (keepalive)
+        sys_setoption(fd, SYS_KEEPALIVE, 1);
 }
 
 /* listener (socket | fd [, opts]) -> Listener, which owns the descriptor from now on */
@@ -40,28 +52,16 @@ static int listener(lua_State *L)
     list_init(&l->resting);
     l->timeout = -1;
     l->opts = opts;
-    if (lull_stream_flag(L, 2, "nodelay", true))
-        l->flags |= NODELAY;
-    if (lull_stream_flag(L, 2, "keepalive", false))
-        l->flags |= KEEPALIVE;
+    bool nodelay = lull_stream_flag(L, 2, "nodelay", true);
+    bool keepalive = lull_stream_flag(L, 2, "keepalive", false);
     l->io.watch.fd = lull_stream_adopt(L, 1);
     l->flags |= OPEN;
     l->id = ++lull_runtime(L)->streams;
+    prepare(l->io.watch.fd, nodelay, keepalive);
     return 1;
 }
 
 /* ---- accepting --------------------------------------------------------------------------- */
-
-/* Options that cannot be had do no harm: the peer may be gone by now. */
-static void prepare(const struct listener *l, int fd, const struct sys_address *peer)
-{
-    if (sys_family(peer) == SYS_UNIX)
-        return;
-    if (l->flags & NODELAY)
-        sys_setoption(fd, SYS_NODELAY, 1);
-    if (l->flags & KEEPALIVE)
-        sys_setoption(fd, SYS_KEEPALIVE, 1);
-}
 
 /* Pushes the Stream of the next connection; or returns -errno. */
 static int take(lua_State *L, lull_loop *loop, struct listener *l)
@@ -76,7 +76,6 @@ static int take(lua_State *L, lull_loop *loop, struct listener *l)
     int fd = lull_io_accept(loop, &l->io, peer.bytes, &peer.size);
     if (fd < 0)
         return fd;
-    prepare(l, fd, &peer);
     lull_stream_open(L, lua_touserdata(L, -1), fd, &peer);
     lua_pushnil(L);
     lua_setiuservalue(L, 1, SPARE);

@@ -122,7 +122,7 @@ struct stream *lull_openstream_slowly(lua_State *L, int i)
 {
     struct stream *s = lull_checkstream(L, i);
     if (!(s->flags & STREAM_OPEN))
-        luaL_error(L, "the stream is closed");
+        luaL_error(L, "attempt to use a closed stream");
     return s;
 }
 
