@@ -21,6 +21,7 @@ need() {
         esac
     done
     [ "$missing" ] || return 0
+    install="install -y --no-install-recommends$missing"
 
     if [ "$(id -u)" = 0 ]; then
         as_root=env
@@ -28,14 +29,13 @@ need() {
         as_root="sudo -n env"
     else
         say "some packages are missing; please install them with"
-        printf '    sudo apt-get update && sudo apt-get install -y --no-install-recommends%s\n' "$missing" >&2
+        echo "    sudo apt-get update && sudo apt-get $install" >&2
         exit 1
     fi
     say "installing$missing"
     apt="$as_root DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120"
     $apt update </dev/null >&2
-    # Unquoted: a list of names.
-    $apt install -y --no-install-recommends $missing </dev/null >&2 || exit 1
+    $apt $install </dev/null >&2 || exit 1
 }
 
 # build <preset> [target...]: configures the first time, then builds what changed; says
