@@ -180,10 +180,9 @@ describe("a task that has been woken but has not run yet", function()
 
   it("is cancelled: that wins over a sleep that is over", function()
     run(function()
-      local ended
-      local task = lull.spawn(function() ended = pcall(lull.sleep, 1) end)
-      lull.sleep(0)
-      lull.loop():call_later(1, function() task:cancel() end)
+      local ended, task
+      lull.loop():call_later(1, function() task:cancel() end) -- of one moment, the first
+      task = lull.spawn(function() ended = pcall(lull.sleep, 1) end)
       lull.sleep(2)
       assert.is_false(ended)
     end)

@@ -24,7 +24,7 @@ describe("lull.code", function()
   it("reads the code off a raised message", function()
     for _, code in ipairs {"ECONNRESET", "EOF", "ETLS", "EAI_NONAME", "E2BIG"} do
       assert.equal(code, lull.code(code .. ": something happened"))
-      local _, err = pcall(assert, nil, code .. ": something happened")
+      local _, err = pcall(error, code .. ": something happened", 0)
       assert.equal(code, lull.code(err))
       _, err = pcall(error, code .. ": something happened", 2)
       assert.equal(code, lull.code(err))
@@ -123,12 +123,12 @@ describe("a mistake", function()
     {"spawn", "function expected", function() lull.spawn(1) end},
     {"timeout", "number expected", function() lull.timeout(print) end},
     {"timeout", "function expected", function() lull.timeout(1, 1) end},
-    {"shield", "function expected", function() lull.shield() end},
+    {"shield", "expected", function() lull.shield() end},
     {"scope", "", function() lull.scope("x") end},
     {"await_callback", "function expected", function() lull.await_callback(1) end},
     {"generator", "function expected", function() lull.generator(1) end},
     {"defer", "function expected", function() lull.defer(1) end},
-    {"every", "number expected", function() lull.every("x") end},
+    {"every", "number", function() lull.every("x") end},
     {"on_unhandled", "", function() lull.on_unhandled(1) end},
     {"cancel", "", function() lull.current().cancel(1) end},
     {"await", "", function() lull.future().await({}) end},

@@ -192,22 +192,22 @@ function helper.stock(text)
   }
 end
 
--- The open descriptors of this process, as a set.
+-- The open descriptors of this process: number (a string) -> path.
 local function descriptors()
-  local set = {}
-  for name in require "lfs".dir "/proc/self/fd" do
-    set[name] = true
+  local lfs, map = require "lfs", {}
+  for name in lfs.dir "/proc/self/fd" do
+    map[name] = lfs.symlinkattributes("/proc/self/fd/" .. name, "target")
   end
-  return set
+  return map
 end
 
--- Opens a file and finds its descriptor: the one that was not there before.
+-- Opens a file and finds its descriptor: the one with that path that was not there before.
 function helper.open(path, mode)
   local before = descriptors()
   local f = assert(io.open(path, mode))
   f:setvbuf "no"
-  for name in pairs(descriptors()) do
-    if not before[name] and require "lfs".attributes("/proc/self/fd/" .. name) then
+  for name, target in pairs(descriptors()) do
+    if target == path and before[name] ~= path then
       return f, math.tointeger(name)
     end
   end
