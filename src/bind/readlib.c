@@ -68,30 +68,38 @@ static enum verdict scan_until(const struct want *w, const char *p, size_t n, bo
 
 /* Goes over the characters of a numeral. */
 struct cursor {
-    const char *at, *end, *stop; /* stop: where it would be too long */
-    bool more;                   /* came to the end of what is there */
+    const char *at, *end, *stop; /* stop: where it gets too long */
+    bool more, overlong;         /* came to the end of what is there; to stop */
 };
 
 static int look(struct cursor *c)
 {
-    if (c->at == c->end && c->at != c->stop)
+    if (c->at == c->end)
         c->more = true;
     return c->at == c->end ? 0 : (unsigned char)*c->at;
+}
+
+static bool step(struct cursor *c)
+{
+    if (c->at == c->stop)
+        c->overlong = true;
+    else
+        c->at++;
+    return !c->overlong;
 }
 
 static bool skip(struct cursor *c, const char *set)
 {
     int here = look(c);
-    if (here == 0 || !strchr(set, here))
-        return false;
-    c->at++;
-    return true;
+    return here != 0 && strchr(set, here) && step(c);
 }
 
-static void skip_digits(struct cursor *c, bool hex)
+static int skip_digits(struct cursor *c, bool hex)
 {
-    while (hex ? isxdigit(look(c)) : isdigit(look(c)))
-        c->at++;
+    const char *from = c->at;
+    while ((hex ? isxdigit(look(c)) : isdigit(look(c))) && step(c))
+        ;
+    return c->at > from;
 }
 
 /* As far as these characters could be a numeral; whether they are one lua_stringtonumber
@@ -99,11 +107,12 @@ static void skip_digits(struct cursor *c, bool hex)
 static void walk(struct cursor *c)
 {
     skip(c, "+-");
-    bool hex = skip(c, "0") && skip(c, "xX");
-    skip_digits(c, hex);
+    bool zero = skip(c, "0"), hex = zero && skip(c, "xX");
+    int digits = zero && !hex;
+    digits |= skip_digits(c, hex);
     if (skip(c, "."))
-        skip_digits(c, hex);
-    if (skip(c, hex ? "pP" : "eE")) {
+        digits |= skip_digits(c, hex);
+    if (digits && skip(c, hex ? "pP" : "eE")) {
         skip(c, "+-");
         skip_digits(c, false);
     }
@@ -119,14 +128,12 @@ static enum verdict scan_number(const struct want *w, const char *p, size_t n, b
     if (from > w->count)
         return LONG;
     struct cursor c = {.at = p + from, .end = p + n, .stop = p + from + NUMERAL};
-    if (n - from > NUMERAL)
-        c.end = c.stop;
     walk(&c);
     if (c.more && !ended)
         return MORE;
     item->from = from;
     item->used = (size_t)(c.at - p);
-    item->size = item->used - from;
+    item->size = c.overlong ? 0 : item->used - from;
     return FOUND;
 }
 
