@@ -1,5 +1,5 @@
--- Connecting and listening: which address is tried when, and for how long.  The objects
--- are made in C; how a listener serves is told in lull.serve.
+-- Connecting and listening: which address is tried when, and for how long.  The
+-- objects are made in C; how a listener serves is told in lull.serve.
 local core = require "lull.core"
 require "lull.serve"
 
@@ -8,7 +8,7 @@ local net = {}
 local CONNECT_TIMEOUT = 30 -- seconds for resolution and connection together
 local BACKLOG = 1024
 
--- ---- arguments -------------------------------------------------------------------------
+-- ---- arguments ----------------------------------------------------------------------
 
 local function complain(what, n, name, value)
   error(("bad argument #%d to '%s' (%s expected, got %s)"):format(n, name, what,
@@ -52,7 +52,7 @@ local function left(deadline)
   return deadline and math.max(0, deadline - core.now())
 end
 
--- ---- names -----------------------------------------------------------------------------
+-- ---- names --------------------------------------------------------------------------
 
 local families = { any = true, inet = true, inet6 = true }
 local resolvers = { system = true, dns = true }
@@ -62,19 +62,21 @@ function net.resolve(host, opts)
   check_string(1, "resolve", host)
   opts = check_options(2, "resolve", opts)
   local family, resolver = opts.family or "any", opts.resolver or "system"
-  if not families[family] then error("'resolve': no such family: " .. tostring(family), 2) end
+  if not families[family] then
+    error("'resolve': no such family: " .. tostring(family), 2)
+  end
   if not resolvers[resolver] then
     error("'resolve': no such resolver: " .. tostring(resolver), 2)
   end
   return core.resolve(host, family, opts.timeout)
 end
 
--- ---- connecting --------------------------------------------------------------------------
+-- ---- connecting ---------------------------------------------------------------------
 
 -- Binds to opts.bind: a host or {host, port}.
 local function bind_locally(socket, from)
   if from == nil then return true end
-  if type(from) == "table" then return socket:bind(from[1] or from.host, from[2] or from.port or 0) end
+  if type(from) == "table" then return socket:bind(from[1], from[2] or 0) end
   return socket:bind(from, 0)
 end
 
@@ -102,6 +104,7 @@ function net.connect(host, port, opts)
   check_string(1, "connect", host)
   port = check_port("connect", port)
   opts = check_options(3, "connect", opts)
+  core.enter()
   local deadline = time_limit("connect", opts)
   local addresses, message, code = core.resolve(host, "any", left(deadline))
   if not addresses then return nil, message, code end
@@ -117,6 +120,7 @@ end
 function net.connect_unix(path, opts)
   check_string(1, "connect_unix", path)
   opts = check_options(2, "connect_unix", opts)
+  core.enter()
   local deadline = time_limit("connect_unix", opts)
   local socket <close>, message, code = core.socket("unix")
   if not socket then return nil, message, code end
@@ -134,7 +138,7 @@ function net.pair(opts)
   return core.stream(a, opts), core.stream(b, opts)
 end
 
--- ---- listening -----------------------------------------------------------------------------
+-- ---- listening ----------------------------------------------------------------------
 
 local function listen_on(address, port, opts)
   local socket <close>, message, code = core.socket(address.family)
@@ -149,7 +153,9 @@ local function listen_on(address, port, opts)
 end
 
 -- "*" is every address of this machine: of both families where the system has both.
-local everywhere = { { host = "::", family = "inet6" }, { host = "0.0.0.0", family = "inet" } }
+local everywhere = {
+  { host = "::", family = "inet6" }, { host = "0.0.0.0", family = "inet" },
+}
 local not_here = { EAFNOSUPPORT = true, EADDRNOTAVAIL = true }
 
 -- On the first address of the host that this machine has.
@@ -177,7 +183,7 @@ local function listen_at(path, opts)
   return core.listener(socket, opts)
 end
 
--- Is path a socket that nobody listens at, left behind by a server that is gone?
+-- Does nobody listen at the socket path any more?
 local function stale(path)
   local socket <close> = core.socket("unix")
   if not socket then return false end
@@ -186,26 +192,27 @@ local function stale(path)
   return code == "ECONNREFUSED"
 end
 
+-- A path that a server has left behind is taken over; another file is never removed.
 function net.listen_unix(path, opts)
   check_string(1, "listen_unix", path)
   opts = check_options(2, "listen_unix", opts)
   core.enter()
   local listener, message, code = listen_at(path, opts)
-  if code == "EADDRINUSE" and opts.reuse_address ~= false and stale(path) then
-    os.remove(path)
+  local again = code == "EADDRINUSE" and opts.reuse_address ~= false
+  if again and stale(path) and core.unbind(path) then
     listener, message, code = listen_at(path, opts)
   end
   return listener, message, code
 end
 
--- ---- sockets ---------------------------------------------------------------------------------
+-- ---- sockets ------------------------------------------------------------------------
 
 net.socket = core.socket
 
 local Socket = core.methods.Socket
 
--- The Sockets of C know numbers only; where they were given a name, method is called with
--- each of its addresses until that works.
+-- The Sockets of C know numbers only; where they were given a name, method is called
+-- with each of its addresses until that works.
 local function with_name(socket, method, host, port)
   local addresses, ok, message, code
   addresses, message, code = core.resolve(host, socket:family())

@@ -1,8 +1,8 @@
 -- Serving: a task for each connection of a listener, and what becomes of them in the end.
 -- Adds serve and accepts to Listener.
 --
--- A connection's task belongs to its server: it keeps no loop running by itself, and serve
--- does not return before all of them have ended.
+-- A connection's task belongs to its server: it keeps no loop running by itself, and
+-- serve does not return before all of them have ended.
 local core = require "lull.core"
 
 local Listener = core.methods.Listener
@@ -18,11 +18,11 @@ local usual = { ECONNRESET = true, EPIPE = true, ETIMEDOUT = true, ETLS = true }
 local Server = { __name = "Server" }
 Server.__index = Server
 
--- ---- a connection -----------------------------------------------------------------------
+-- ---- a connection -------------------------------------------------------------------
 
 local function code_of(err)
-  return type(err) == "string" and (err:match("^E[%u%d_]+%f[:]") or
-                                    err:match("^[^\n]-:%d+: (E[%u%d_]+):"))
+  if type(err) ~= "string" then return nil end
+  return err:match("^E[%u%d_]+%f[:]") or err:match("^[^\n]-:%d+: (E[%u%d_]+):")
 end
 
 local function report(err)
@@ -63,7 +63,7 @@ function Server:forget(task)
   core.rouse(self.listener)
 end
 
--- ---- accepting ----------------------------------------------------------------------------
+-- ---- accepting ----------------------------------------------------------------------
 
 -- A task that is cancelled before its first run never runs, and has to be looked for.
 function Server:sweep()
@@ -76,8 +76,8 @@ function Server:sweep()
   self.starting = 0
 end
 
--- Takes what comes until the listener is closed.  accept gives others a turn where there
--- is no end to those who come.
+-- Takes what comes until the listener is closed.  accept gives others a turn where
+-- there is no end to those who come.
 function Server:accept()
   local listener, accept, spawn = self.listener, core.accept, core.spawn
   while true do
@@ -101,7 +101,7 @@ function Server:accept()
   end
 end
 
--- ---- the end ---------------------------------------------------------------------------------
+-- ---- the end ------------------------------------------------------------------------
 
 local function wait_for_all(server)
   local tasks = {}
@@ -129,7 +129,7 @@ function Server:__close(err)
   if next(self.tasks) ~= nil then core.shield(finish, self, err ~= nil) end
 end
 
--- ---- what a script calls ------------------------------------------------------------------------
+-- ---- what a script calls ------------------------------------------------------------
 
 local function bad_option(name, what)
   error(("'serve': bad option '%s' (%s expected)"):format(name, what), 4)
@@ -138,8 +138,8 @@ end
 local function positive(opts, name, otherwise)
   local n = opts[name]
   if n == nil then return otherwise end
-  if type(n) ~= "number" or not (n > 0) then bad_option(name, "a positive number") end
-  return n
+  if type(n) == "number" and n > 0 then return n end
+  bad_option(name, "a positive number")
 end
 
 local function new_server(listener, handler, opts)
@@ -147,7 +147,7 @@ local function new_server(listener, handler, opts)
     error("bad argument #1 to 'serve' (a function expected, got no value)", 3)
   end
   local grace = opts.grace
-  if grace ~= nil and (type(grace) ~= "number" or not (grace >= 0)) then
+  if grace ~= nil and (type(grace) ~= "number" or grace < 0) then
     bad_option("grace", "seconds")
   end
   local server = {

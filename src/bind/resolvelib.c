@@ -150,6 +150,8 @@ static int startk(lua_State *L, int status, lua_KContext rc)
     struct sys_address a;
     if (sys_parse(&a, family, host, 0) == 0)
         return pushlist(L, &a, 1);
+    if (lua_isnumber(L, SECONDS) && lua_tonumber(L, SECONDS) == 0)
+        return lull_pushfail(L, -ETIMEDOUT, host);
     struct request *r = newrequest(L, rt, host, family);
     lua_toclose(L, REQUEST);
     int failed = sys_pool_submit(lull_pool(L), rt->loop, SYS_NAMES, &r->what->job);

@@ -270,6 +270,21 @@ static int newsocket(lua_State *L)
     return 1;
 }
 
+/* unbind (path) -> true | nil, message, code: removes the path of a Unix socket. */
+static int unbind(lua_State *L)
+{
+    size_t size;
+    struct sys_address a;
+    const char *path = luaL_checklstring(L, 1, &size);
+    int rc = sys_unix(&a, path, size);
+    if (rc == 0)
+        rc = sys_unbind(&a);
+    if (rc < 0)
+        return lull_pushfail(L, rc, path);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
 /* pair ([type]) -> Socket, Socket | nil, message, code */
 static int newpair(lua_State *L)
 {
@@ -297,9 +312,8 @@ static const luaL_Reg metamethods[] = {{"__gc", sock_close},
                                        {"__tostring", sock_tostring},
                                        {NULL, NULL}};
 
-static const luaL_Reg functions[] = {{"socket", newsocket},
-                                     {"pair", newpair},
-                                     {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"socket", newsocket}, {"pair", newpair}, {"unbind", unbind}, {NULL, NULL}};
 
 void lull_open_sock(lua_State *L)
 {

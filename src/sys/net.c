@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- making them ------------------------------------------------------------------------ */
@@ -81,6 +82,19 @@ static const struct sockaddr *pointer(const struct sys_address *a)
 int sys_bind(int fd, const struct sys_address *a)
 {
     return bind(fd, pointer(a), a->size) < 0 ? -errno : 0;
+}
+
+int sys_unbind(const struct sys_address *a)
+{
+    char path[SYS_HOST];
+    struct stat st;
+    if (sys_family(a) != SYS_UNIX || sys_host(a, path) == 0 || *path == '\0')
+        return -EINVAL;
+    if (lstat(path, &st) < 0)
+        return -errno;
+    if (!S_ISSOCK(st.st_mode))
+        return -ENOTSOCK;
+    return unlink(path) < 0 ? -errno : 0;
 }
 
 int sys_listen(int fd, int backlog)

@@ -48,6 +48,7 @@ int sys_close(int fd);
 int sys_abort(int fd); /* closes with a reset: what is unsent is dropped */
 
 int sys_bind(int fd, const struct sys_address *a);
+int sys_unbind(const struct sys_address *a); /* removes its path; -ENOTSOCK: not a socket's */
 int sys_listen(int fd, int backlog);
 int sys_shutdown(int fd, unsigned how); /* LULL_READ | LULL_WRITE */
 int sys_local(int fd, struct sys_address *a);
