@@ -119,6 +119,9 @@ LULL_API void lull_loop_stop(lull_loop *loop);
 /* The loop's monotonic time, read at most once between two runs of waiters. */
 LULL_API int64_t lull_now(lull_loop *loop);
 
+/* Has lull_now read the clock again: somebody may have computed for long. */
+LULL_API void lull_refresh(lull_loop *loop);
+
 /* Moves a virtual clock forward by ns; -EINVAL on a real one. */
 LULL_API int lull_loop_advance(lull_loop *loop, int64_t ns);
 

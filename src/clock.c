@@ -58,3 +58,8 @@ int lull_loop_advance(lull_loop *loop, int64_t ns)
     loop->fresh = false;
     return 0;
 }
+
+void lull_refresh(lull_loop *loop)
+{
+    loop->fresh = false;
+}

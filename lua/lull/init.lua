@@ -29,6 +29,14 @@ setmetatable(lull, { __index = function(t, key)
   end
 end })
 
+local function check_callable(fn, name)
+  local mt = getmetatable(fn)
+  if type(fn) ~= "function" and not (type(mt) == "table" and mt.__call) then
+    error(("bad argument #1 to '%s' (function expected, got %s)"):format(name,
+      fn == nil and "no value" or type(fn)), 3)
+  end
+end
+
 -- ---- running ------------------------------------------------------------------------
 
 -- Runs fn as the main task of a loop of its own and returns its results; inside a task
@@ -78,6 +86,7 @@ Deferred.__close = Deferred.close
 
 -- local _ <close> = lull.defer(fn, ...): runs fn(...) when the block is left.
 function lull.defer(fn, ...)
+  check_callable(fn, "defer")
   local self = table.pack(...)
   self.fn = fn
   return setmetatable(self, Deferred)
@@ -88,8 +97,8 @@ end
 -- assert that lets a bare nil pass (the end of a stream).
 function lull.check(...)
   local value, message = ...
-  if value == nil and message ~= nil then error(message, 0) end
-  return ...
+  if value or value == nil and message == nil then return ... end
+  error(message == nil and "assertion failed!" or message, 0)
 end
 
 -- Reads the code off a raised message: "ECONNRESET", or nil.
@@ -101,10 +110,9 @@ function lull.code(err)
 end
 
 local unhandled -- the script's handler; nil: the default
-local failures = 0
 
 local function print_failure(err, traceback, task)
-  failures = failures + 1
+  core.failed()
   local text = tostring(err)
   io.stdout:flush()
   io.stderr:write("lull: ", task and tostring(task) or "callback", ": ", text, "\n",
@@ -132,6 +140,7 @@ end
 -- fn(err, traceback, task | nil) is told of every failure that nobody looks at; nil
 -- restores the default, which prints it.  Returns the previous handler.
 function lull.on_unhandled(fn)
+  if fn ~= nil then check_callable(fn, "on_unhandled") end
   local previous = unhandled
   unhandled = fn
   return previous
@@ -154,6 +163,7 @@ end
 -- Begins a callback-style operation: start(done) may return a function that cancels it.
 -- The first done(...) resumes the caller with those values.
 function lull.await_callback(start)
+  check_callable(start, "await_callback")
   core.enter()
   local future = core.future()
   local cancel = start(function(...)
@@ -165,32 +175,44 @@ function lull.await_callback(start)
       if cancel then cancel() end
     end
   end })
+  if future:done() then return future:result() end
   return future:await()
 end
 
 local Generator = { __name = "Generator" }
-Generator.__close = function(self) core.unwind(self.co) end
+Generator.__close = function(self)
+  core.unwind(self.co)
+  if self.failed and not core.is_cancelled(self.err) then error(self.err, 0) end
+end
 
 -- for v in lull.generator(fn, ...) do: fn yields with coroutine.yield and may await; when
 -- the loop is left it is closed, its <close> variables included.
 function lull.generator(fn, ...)
-  local co = coroutine.create(fn)
+  check_callable(fn, "generator")
+  local self = setmetatable({}, Generator)
   local args = table.pack(...)
+
+  -- the protected call is what lets the closers suspend while an error unwinds
+  local function ended(ok, err)
+    if not ok then self.failed, self.err = true, err end
+  end
+  self.co = coroutine.create(function()
+    ended(xpcall(fn, core.handler, table.unpack(args, 1, args.n)))
+  end)
+
   local function step(ok, ...)
-    if not ok then return core.rethrow(co, ...) end
-    if coroutine.status(co) == "dead" then return nil end
+    if not ok then error(..., 0) end
+    if self.failed then
+      self.failed = false
+      error(self.err, 0)
+    end
     return ...
   end
   local function next_value()
-    if coroutine.status(co) == "dead" then return nil end
-    if args then
-      local first = args
-      args = nil
-      return step(coroutine.resume(co, table.unpack(first, 1, first.n)))
-    end
-    return step(coroutine.resume(co))
+    if coroutine.status(self.co) == "dead" then return nil end
+    return step(coroutine.resume(self.co))
   end
-  return next_value, nil, nil, setmetatable({ co = co }, Generator)
+  return next_value, nil, nil, self
 end
 
 return lull

@@ -44,19 +44,26 @@ struct runtime {
     lull_loop *loop;     /* the running loop, or NULL */
     struct loop *object; /* its Lua object */
     lua_State *L;        /* who runs the loop; tasks are resumed from here */
+    lua_State *base;     /* the task's outermost coroutine */
     lua_State *outer;    /* who resumed it, when it was resumed by the loop directly */
     lua_State *parked;   /* the innermost coroutine of the task that has just parked */
     lua_State *unwinding; /* the generator that is told to end, while it is resumed */
+    lua_State *closing;  /* the coroutine that is being closed */
+    lua_CFunction pcall, xpcall; /* Lua's own */
     int budget;          /* operations that may still complete before a turn is due */
     int child_status, child_count; /* how the nested coroutine just ended or yielded */
     unsigned paused;     /* nested coroutines that are paused inside scopes of theirs */
+    unsigned failures;   /* reported by the default handler and not taken since */
     uint32_t ids;        /* of tasks, so far */
+    uint32_t streams;    /* ids of streams, so far */
     const void *classes[LULL_CLASSES]; /* their metatables, to recognise objects */
     struct {
         lua_State **co;  /* coroutines whose task ended well, for the next spawn */
         uint32_t *slot;  /* and where they are anchored */
         uint32_t count, capacity, slots;
     } idle;
+    unsigned char *owned; /* a bit for each descriptor that an object of lull owns */
+    int owned_size;
     struct loop *loops;  /* every open loop */
     char *scratch;       /* see lull_scratch; NULL while somebody has it */
 };
@@ -93,6 +100,9 @@ void lull_setfuncs(lua_State *L, const luaL_Reg *functions);
 void lull_newclass(lua_State *L, enum lull_class c, const char *name,
                    const luaL_Reg *methods, const luaL_Reg *metamethods);
 
+/* Adds methods to class c. */
+void lull_addmethods(lua_State *L, enum lull_class c, const luaL_Reg *methods);
+
 /* Pushes a new userdata of class c.  Born zeroed, so that __gc finds it closed and safe. */
 void *lull_newobject(lua_State *L, enum lull_class c, size_t size, int uservalues);
 
@@ -108,6 +118,11 @@ static inline void *lull_test(lua_State *L, struct runtime *rt, int i, enum lull
 
 /* The same, but raises the usual argument error ("Stream expected, got nil"). */
 void *lull_check(lua_State *L, struct runtime *rt, int i, enum lull_class c);
+
+/* Notes that a descriptor belongs to an object of lull, or does no more; who owns one
+   says so as long as it is open. */
+void lull_own(struct runtime *rt, int fd, bool owned);
+bool lull_owned(const struct runtime *rt, int fd);
 
 /* Keeps the value on top of the stack alive under a key (pops it), pushes it, lets it
    go.  lull_release allocates nothing, so it is safe anywhere. */
@@ -142,6 +157,9 @@ int lull_await_io(lua_State *L, lull_io *io, unsigned event, int64_t deadline,
    deadline has come. */
 int lull_await(lua_State *L, int64_t deadline, lua_KFunction k);
 
+/* Raises the usual argument error unless value i can be called. */
+void lull_checkcallable(lua_State *L, int i);
+
 /* now + seconds for the functions above; a negative or absent time is LULL_FOREVER. */
 int64_t lull_after(lull_loop *loop, lua_Number seconds);
 
@@ -156,7 +174,9 @@ enum {
     LULL_CALLBACKS = 4, /* has done callbacks, among its extras */
     LULL_DAEMON = 8,
     LULL_ESCAPED = 16,  /* the script has its coroutine: never used again */
-    LULL_CONDEMNED = 32 /* ignored its cancellation too often */
+    LULL_NESTED = 32,   /* waits in a nested coroutine */
+    LULL_CONDEMNED = 64, /* ignored its cancellation too often */
+    LULL_REPORTED = 128 /* told by the default handler, and counted */
 };
 
 /* A Future userdata is a lull_future; once settled its uservalue 1 is its value, or a
@@ -225,6 +245,8 @@ void lull_keeptraceback(lua_State *L, int i);
 
 /* Raises the cancellation that holds for the running task. */
 int lull_raisecancel(lua_State *L, struct runtime *rt);
+/* Raises the cancellation that unwinds a generator whose loop was left. */
+int lull_raiseleft(lua_State *L);
 /* The cancelled scope that raised the error at i, or NULL when it is no cancellation. */
 lull_scope *lull_cancelof(lua_State *L, struct runtime *rt, int i);
 /* Cancels scope with the reason at i (0: none) to be told by the errors. */
@@ -250,7 +272,8 @@ void lull_open_scope(lua_State *L);
 void lull_open_co(lua_State *L); /* replaces functions of the global coroutine */
 void lull_open_loop(lua_State *L);
 void lull_open_selector(lua_State *L); /* field selectors */
-void lull_open_sock(lua_State *L);     /* sockets, resolution */
+void lull_open_sock(lua_State *L);     /* sockets */
+void lull_open_resolve(lua_State *L);  /* names, the pool; called by the former */
 void lull_open_stream(lua_State *L);   /* streams, listeners */
 
 #endif

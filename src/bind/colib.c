@@ -90,9 +90,13 @@ static int push_status(lua_State *L, lua_State *co, int n)
         return n + 1;
     }
     /* what dies of a cancellation is closed at once: nobody may ever come back to it */
-    if (lull_test(L, lull_runtime(L), -2, LULL_CANCEL) && lua_status(co) > LUA_YIELD)
-        lull_closethread(co, L);
     lua_insert(L, -2);
+    if (lull_test(L, lull_runtime(L), -1, LULL_CANCEL) && lua_status(co) > LUA_YIELD) {
+        lua_pushvalue(L, -1);
+        lua_xmove(L, co, 1);
+        lull_closethread(co, L);
+        lua_settop(co, 0);
+    }
     return 2;
 }
 
@@ -172,16 +176,6 @@ static int co_wrap(lua_State *L)
     return 1;
 }
 
-/* rethrow (co, err): raises the error that co died of, closed; for generators. */
-static int rethrow(lua_State *L)
-{
-    lua_settop(L, 2);
-    lua_State *co = getco(L);
-    if (lua_status(co) > LUA_YIELD)
-        keep_story(L, co);
-    return lua_error(L);
-}
-
 /* ---- yield ------------------------------------------------------------------------------------ */
 
 static int turnk(lua_State *L, int status, lua_KContext rc)
@@ -204,7 +198,6 @@ static int yield_task(lua_State *L, struct runtime *rt)
     bool future = lull_test(L, rt, 1, LULL_FUTURE) || lull_test(L, rt, 1, LULL_TASK);
     if (!future || lua_gettop(L) > 1)
         return luaL_error(L, "a task yields nothing, or a future to await it");
-    ((lull_future *)lua_touserdata(L, 1))->flags |= LULL_TAKEN;
     return lull_enter(L, lull_await_outcome);
 }
 
@@ -214,10 +207,8 @@ static int yielded(lua_State *L, int status, lua_KContext ctx)
     (void)status, (void)ctx;
     struct runtime *rt = lull_runtime(L);
     if (rt->unwinding == L) {
-        lull_newobject(L, LULL_CANCEL, 2 * sizeof(void *), 1);
-        lua_pushliteral(L, "the generator was left");
-        lua_setiuservalue(L, -2, 1);
-        return lua_error(L);
+        rt->unwinding = NULL;
+        return lull_raiseleft(L);
     }
     return lua_gettop(L);
 }
@@ -226,22 +217,12 @@ static int yielded(lua_State *L, int status, lua_KContext ctx)
 static int co_yield(lua_State *L)
 {
     struct runtime *rt = lull_runtime(L);
-    if (rt->running == L && rt->task->co == L)
+    if (rt->running == L && rt->base == L)
         return yield_task(L, rt);
     return lua_yieldk(L, lua_gettop(L), 0, yielded);
 }
 
 /* ---- the rest --------------------------------------------------------------------------------------- */
-
-/* Does co wait for a nested coroutine that is running now? */
-static bool isnormal(struct runtime *rt, lua_State *co)
-{
-    for (lua_State *c = rt->running ? rt->outer : NULL; c != NULL;
-         c = c == rt->task->co ? NULL : lull_link_of(c))
-        if (c == co)
-            return true;
-    return false;
-}
 
 static const char *status_of(lua_State *L, lua_State *co)
 {
@@ -249,8 +230,8 @@ static const char *status_of(lua_State *L, lua_State *co)
     if (co == L)
         return "running";
     switch (lua_status(co)) {
-    case LUA_YIELD:
-        return isnormal(lull_runtime(L), co) ? "normal" : "suspended";
+    case LUA_YIELD: /* one that awaits is as good as running: only its wake resumes it */
+        return lull_awaiting(co) ? "normal" : "suspended";
     case LUA_OK:
         if (lua_getstack(co, 0, &ar))
             return "normal";
@@ -271,7 +252,7 @@ static int co_status(lua_State *L)
 static int co_running(lua_State *L)
 {
     struct runtime *rt = lull_runtime(L);
-    if (rt->running == L && rt->task->co == L)
+    if (rt->running == L && rt->base == L)
         rt->task->future.flags |= LULL_ESCAPED;
     lua_pushboolean(L, lua_pushthread(L));
     return 2;
@@ -283,13 +264,14 @@ static int co_close(lua_State *L)
     struct runtime *rt = lull_runtime(L);
     lua_State *co = getco(L);
     const char *status = status_of(L, co);
-    if (lull_awaiting(co) && *status == 's')
-        return luaL_error(L, "cannot close a coroutine that waits");
     if (*status != 'd' && *status != 's')
         return luaL_error(L, "cannot close a %s coroutine", status);
     if (rt->paused)
         lull_scope_drop(L, rt, 1);
-    if (lull_closethread(co, L) == LUA_OK) {
+    rt->closing = co;
+    int rc = lull_closethread(co, L);
+    rt->closing = NULL;
+    if (rc == LUA_OK) {
         lua_pushboolean(L, true);
         return 1;
     }
@@ -310,11 +292,8 @@ static int unwind_once(lua_State *L, int n)
         lua_settop(L, 1);
         rt->unwinding = co;
         n = resume(L, co, 1, 0, unwindk);
-        rt->unwinding = NULL;
     }
-    if (n >= 0 || lull_cancelof(L, rt, -1) == NULL)
-        return n >= 0 || lull_test(L, rt, -1, LULL_CANCEL) ? 0 : lua_error(L);
-    return lua_error(L);
+    return n >= 0 ? 0 : lua_error(L);
 }
 
 static int unwindk(lua_State *L, int status, lua_KContext outer)
@@ -336,10 +315,16 @@ static const luaL_Reg replacements[] = {
     {"resume", co_resume}, {"wrap", co_wrap},       {"yield", co_yield}, {"status", co_status},
     {"close", co_close},   {"running", co_running}, {NULL, NULL}};
 
-static const luaL_Reg functions[] = {{"unwind", unwind}, {"rethrow", rethrow}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"unwind", unwind}, {NULL, NULL}};
 
 void lull_open_co(lua_State *L)
 {
+    struct runtime *rt = lull_pushruntime(L);
+    lua_getglobal(L, "pcall");
+    rt->pcall = lua_tocfunction(L, -1);
+    lua_getglobal(L, "xpcall");
+    rt->xpcall = lua_tocfunction(L, -1);
+    lua_pop(L, 3);
     lull_setfuncs(L, functions);
     if (lua_getglobal(L, "coroutine") == LUA_TTABLE)
         lull_setfuncs(L, replacements);

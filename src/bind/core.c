@@ -23,6 +23,9 @@ static int runtime_gc(lua_State *L)
     struct runtime *rt = lua_touserdata(L, 1);
     free(rt->idle.co);
     free(rt->idle.slot);
+    free(rt->owned);
+    rt->owned = NULL;
+    rt->owned_size = 0;
     if (rt->scratch) {
         void *ud;
         lua_Alloc alloc = lua_getallocf(L, &ud);
@@ -126,6 +129,30 @@ void lull_pushextra(lua_State *L, int i)
     lua_pop(L, 2);
 }
 
+/* ---- descriptors -------------------------------------------------------------------- */
+
+void lull_own(struct runtime *rt, int fd, bool owned)
+{
+    if (fd < 0)
+        return;
+    if (fd / 8 >= rt->owned_size) {
+        int size = fd / 8 + 64;
+        unsigned char *p = owned ? realloc(rt->owned, (size_t)size) : NULL;
+        if (p == NULL)
+            return;
+        memset(p + rt->owned_size, 0, (size_t)(size - rt->owned_size));
+        rt->owned = p;
+        rt->owned_size = size;
+    }
+    unsigned char bit = (unsigned char)(1 << fd % 8);
+    rt->owned[fd / 8] = (unsigned char)(owned ? rt->owned[fd / 8] | bit : rt->owned[fd / 8] & ~bit);
+}
+
+bool lull_owned(const struct runtime *rt, int fd)
+{
+    return fd >= 0 && fd / 8 < rt->owned_size && (rt->owned[fd / 8] >> fd % 8 & 1);
+}
+
 /* ---- classes ------------------------------------------------------------------------ */
 
 void lull_setfuncs(lua_State *L, const luaL_Reg *functions)
@@ -155,6 +182,15 @@ void lull_newclass(lua_State *L, enum lull_class c, const char *name,
     rt->classes[c] = lua_topointer(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &rt->classes[c]);
     lua_pop(L, 1);
+}
+
+void lull_addmethods(lua_State *L, enum lull_class c, const luaL_Reg *methods)
+{
+    struct runtime *rt = lull_pushruntime(L);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &rt->classes[c]);
+    lua_getfield(L, -1, "__index");
+    lull_setfuncs(L, methods);
+    lua_pop(L, 3);
 }
 
 void *lull_newobject(lua_State *L, enum lull_class c, size_t size, int uservalues)

@@ -205,6 +205,15 @@ int lull_raisecancel(lua_State *L, struct runtime *rt)
     return lua_error(L);
 }
 
+int lull_raiseleft(lua_State *L)
+{
+    struct cancel *c = lull_newobject(L, LULL_CANCEL, sizeof *c, 1);
+    c->status = -ECANCELED;
+    lua_pushliteral(L, "the generator was left");
+    lua_setiuservalue(L, -2, 1);
+    return lua_error(L);
+}
+
 static int cancel_tostring(lua_State *L)
 {
     struct cancel *c = lua_touserdata(L, 1);

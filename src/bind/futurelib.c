@@ -16,8 +16,21 @@ lull_future *lull_newfuture(lua_State *L)
 /* The Future or Task at i, or NULL. */
 static lull_future *tofuture(lua_State *L, struct runtime *rt, int i)
 {
-    lull_future *f = lull_test(L, rt, i, LULL_FUTURE);
-    return f ? f : lull_test(L, rt, i, LULL_TASK);
+    if (!lua_getmetatable(L, i))
+        return NULL;
+    const void *class = lua_topointer(L, -1);
+    lua_pop(L, 1);
+    if (class != rt->classes[LULL_FUTURE] && class != rt->classes[LULL_TASK])
+        return NULL;
+    return lua_touserdata(L, i);
+}
+
+/* Somebody looks at how f ended, or will. */
+static void taken(struct runtime *rt, lull_future *f)
+{
+    rt->failures -= (f->flags & LULL_REPORTED) != 0;
+    f->flags &= (uint8_t)~LULL_REPORTED;
+    f->flags |= LULL_TAKEN;
 }
 
 static lull_future *checkfuture(lua_State *L, int i)
@@ -154,11 +167,11 @@ static int raise(lua_State *L, int i)
     return lua_error(L);
 }
 
-int lull_pushoutcome(lua_State *L, int i)
+int lull_pushoutcome(lua_State *L, struct runtime *rt, int i)
 {
     lull_future *f = lua_touserdata(L, i);
     i = lua_absindex(L, i);
-    f->flags |= LULL_TAKEN;
+    taken(rt, f);
     if (f->state == LULL_ERROR)
         return raise(L, i);
     if (f->state == LULL_CANCELLED) {
@@ -186,14 +199,14 @@ static int result(lua_State *L)
     lull_future *f = checkfuture(L, 1);
     if (f->state == 0)
         return luaL_error(L, "the future is not done");
-    return lull_pushoutcome(L, 1);
+    return lull_pushoutcome(L, lull_runtime(L), 1);
 }
 
 /* future:error () -> err | nil */
 static int error(lua_State *L)
 {
     lull_future *f = checkfuture(L, 1);
-    f->flags |= LULL_TAKEN;
+    taken(lull_runtime(L), f);
     if (f->state == LULL_CANCELLED)
         lull_pushcancelled(L, 1);
     else if (f->state == LULL_ERROR)
@@ -226,7 +239,7 @@ static int cancelled(lua_State *L)
 /* future:take (): somebody will look at how it ends; for the modules in Lua. */
 static int take(lua_State *L)
 {
-    checkfuture(L, 1)->flags |= LULL_TAKEN;
+    taken(lull_runtime(L), checkfuture(L, 1));
     lua_settop(L, 1);
     return 1;
 }
@@ -235,9 +248,9 @@ static int take(lua_State *L)
 static int add_done_callback(lua_State *L)
 {
     lull_future *f = checkfuture(L, 1);
-    luaL_checkany(L, 2);
+    lull_checkcallable(L, 2);
     lua_settop(L, 2);
-    f->flags |= LULL_TAKEN;
+    taken(lull_runtime(L), f);
     if (f->state != 0) {
         lua_insert(L, 1);
         lull_call_soon(L, lull_runtime(L), 1);
@@ -282,19 +295,20 @@ int lull_await_outcome(lua_State *L, int first, lua_KContext rc)
     (void)first, (void)rc;
     struct runtime *rt = lull_runtime(L);
     lull_future *f = lua_touserdata(L, 1);
-    if (f->state != 0)
-        return lull_pushoutcome(L, 1);
     if (f == &rt->task->future)
         return luaL_error(L, "a task cannot await itself");
-    if (lull_future_wait(rt->loop, f, &rt->task->waiter) < 0)
+    if (lull_future_bind(rt->loop, f) < 0)
         return luaL_error(L, "the future belongs to another loop");
+    if (f->state != 0)
+        return lull_pushoutcome(L, rt, 1);
+    lull_future_wait(rt->loop, f, &rt->task->waiter);
     return lull_park(L, lull_await_outcome);
 }
 
 /* future:await () -> values: suspends until it is done, raises its error. */
 static int await(lua_State *L)
 {
-    checkfuture(L, 1)->flags |= LULL_TAKEN;
+    checkfuture(L, 1);
     return lull_enter(L, lull_await_outcome);
 }
 
@@ -308,11 +322,8 @@ static int awaited(lua_State *L, int first, lua_KContext ctx)
 static int await_any(lua_State *L)
 {
     lua_settop(L, 1);
-    lull_future *f = tofuture(L, lull_runtime(L), 1);
-    if (f != NULL) {
-        f->flags |= LULL_TAKEN;
+    if (tofuture(L, lull_runtime(L), 1))
         return lull_enter(L, lull_await_outcome);
-    }
     if (luaL_getmetafield(L, 1, "__await") == LUA_TNIL)
         return luaL_typeerror(L, 1, "Future, Task or value with __await");
     lua_insert(L, 1);
@@ -320,7 +331,6 @@ static int await_any(lua_State *L)
     return awaited(L, LUA_OK, 0);
 }
 
-/* ended (task): has it come back, its coroutine with it?  For task:close. */
 static int waitk(lua_State *L, int first, lua_KContext rc)
 {
     (void)first, (void)rc;
@@ -337,7 +347,7 @@ static int waitk(lua_State *L, int first, lua_KContext rc)
 static int wait(lua_State *L)
 {
     lull_future *f = checkfuture(L, 1);
-    f->flags |= LULL_TAKEN;
+    taken(lull_runtime(L), f);
     if (f == (lull_future *)(void *)lull_runtime(L)->task)
         return luaL_error(L, "a task cannot await itself");
     return lull_enter(L, waitk);
@@ -389,25 +399,16 @@ static const luaL_Reg metamethods[] = {{"__tostring", future_tostring}, {NULL, N
 static const luaL_Reg functions[] = {
     {"future", new}, {"await", await_any}, {"is_future", is_future}, {NULL, NULL}};
 
-/* Adds methods to the class on top of the stack. */
-static void add_methods(lua_State *L, enum lull_class c, const luaL_Reg *methods)
-{
-    struct runtime *rt = lull_pushruntime(L);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &rt->classes[c]);
-    lua_getfield(L, -1, "__index");
-    lull_setfuncs(L, shared);
-    lull_setfuncs(L, methods);
-    lua_pop(L, 3);
-}
-
 void lull_inherit_future(lua_State *L, const luaL_Reg *methods)
 {
-    add_methods(L, LULL_TASK, methods);
+    lull_addmethods(L, LULL_TASK, shared);
+    lull_addmethods(L, LULL_TASK, methods);
 }
 
 void lull_open_future(lua_State *L)
 {
     lull_newclass(L, LULL_FUTURE, "Future", NULL, metamethods);
-    add_methods(L, LULL_FUTURE, own);
+    lull_addmethods(L, LULL_FUTURE, shared);
+    lull_addmethods(L, LULL_FUTURE, own);
     lull_setfuncs(L, functions);
 }

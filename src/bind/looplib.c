@@ -25,7 +25,7 @@ struct loop {
     struct runtime *rt;
 };
 
-enum { UNTAKEN = 1, WATCHERS, HANDLER, USERVALUES = HANDLER };
+enum { UNTAKEN = LULL_LOOP_UNTAKEN, WATCHERS, HANDLER, USERVALUES = HANDLER };
 
 static const char report_key, deadlock_key;
 
@@ -116,8 +116,10 @@ void lull_report(lua_State *L, struct runtime *rt, int i)
 
 static int report_callback(lua_State *L)
 {
+    struct runtime *rt = lull_pushruntime(L);
+    lua_settop(L, 1);
     lull_pushtraceback(L, 1);
-    lull_report(L, lull_pushruntime(L), 0);
+    lull_report(L, rt, 0);
     return 0;
 }
 
@@ -304,7 +306,6 @@ static int review_untaken(lua_State *L)
             continue;
         }
         lua_settop(L, list + 1);
-        f->flags |= LULL_TAKEN;
         lua_getiuservalue(L, -1, 1);
         if (!lull_hasextra(L, -2))
             lua_pushnil(L);
@@ -312,7 +313,10 @@ static int review_untaken(lua_State *L)
             lua_getfield(L, -1, "traceback");
             lua_remove(L, -2);
         }
+        unsigned before = rt->failures;
         lull_report(L, rt, f->flags & LULL_IS_TASK ? list + 1 : 0);
+        if (rt->failures > before)
+            f->flags |= LULL_REPORTED;
     }
     if (lua_rawgeti(L, 1, 2) == LUA_TNUMBER) {
         lull_wait(&o->review);
@@ -534,6 +538,11 @@ static struct loop *checkloop(lua_State *L)
     return o;
 }
 
+lull_loop *lull_checkloop(lua_State *L)
+{
+    return checkloop(L)->core;
+}
+
 /* A loop runs where no loop runs, or, on the virtual clock, anywhere. */
 static struct loop *checkidle(lua_State *L)
 {
@@ -572,7 +581,7 @@ static int loop_run(lua_State *L)
     end_run(rt, o, saved);
     if (!well)
         return lua_error(L);
-    return lull_pushoutcome(L, 2);
+    return lull_pushoutcome(L, rt, 2);
 }
 
 /* loop:run_until_complete (fn | future, ...) -> results: other tasks stay where they are. */
@@ -591,7 +600,7 @@ static int run_until_complete(lua_State *L)
     struct frame saved = begin(L, rt, o);
     bool well = run_until(L, o, 2);
     end_run(rt, o, saved);
-    return well ? lull_pushoutcome(L, 2) : lua_error(L);
+    return well ? lull_pushoutcome(L, rt, 2) : lua_error(L);
 }
 
 /* loop:run_forever (): until loop:stop */
@@ -686,7 +695,9 @@ static int64_t tonanoseconds(lua_State *L, int i)
 /* loop:time () -> seconds on its clock */
 static int loop_time(lua_State *L)
 {
-    lua_pushnumber(L, (lua_Number)lull_now(checkloop(L)->core) / 1e9);
+    lull_loop *loop = checkloop(L)->core;
+    lull_refresh(loop);
+    lua_pushnumber(L, (lua_Number)lull_now(loop) / 1e9);
     return 1;
 }
 
@@ -704,6 +715,7 @@ static int now(lua_State *L)
     struct runtime *rt = lull_runtime(L);
     if (rt->loop == NULL)
         return luaL_error(L, "no loop is running");
+    lull_refresh(rt->loop);
     lua_pushnumber(L, (lua_Number)lull_now(rt->loop) / 1e9);
     return 1;
 }
@@ -714,7 +726,7 @@ static int now(lua_State *L)
 static int call_soon(lua_State *L)
 {
     struct loop *o = checkloop(L);
-    luaL_checkany(L, 2);
+    lull_checkcallable(L, 2);
     new_handle(L, o, lua_gettop(L) - 2, -1);
     return 1;
 }
@@ -724,7 +736,8 @@ static int call_later(lua_State *L)
 {
     struct loop *o = checkloop(L);
     int64_t delay = tonanoseconds(L, 2);
-    luaL_checkany(L, 3);
+    lull_checkcallable(L, 3);
+    lull_refresh(o->core);
     new_handle(L, o, lua_gettop(L) - 3, lull_now(o->core) + (delay > 0 ? delay : 0));
     return 1;
 }
@@ -734,7 +747,7 @@ static int call_at(lua_State *L)
 {
     struct loop *o = checkloop(L);
     int64_t when = tonanoseconds(L, 2);
-    luaL_checkany(L, 3);
+    lull_checkcallable(L, 3);
     new_handle(L, o, lua_gettop(L) - 3, when > 0 ? when : 0);
     return 1;
 }
@@ -819,6 +832,21 @@ static int on_deadlock(lua_State *L)
     return 0;
 }
 
+/* failed ([count]) counts a failure that the default handler has told, or sets the count;
+   failures () -> how many of them nobody has taken after all */
+static int failed(lua_State *L)
+{
+    struct runtime *rt = lull_runtime(L);
+    rt->failures = (unsigned)luaL_optinteger(L, 1, rt->failures + 1);
+    return 0;
+}
+
+static int failures(lua_State *L)
+{
+    lua_pushinteger(L, lull_runtime(L)->failures);
+    return 1;
+}
+
 /* handler: the message handler of everything that lull calls. */
 static int handler(lua_State *L)
 {
@@ -898,6 +926,7 @@ static const luaL_Reg functions[] = {{"new_loop", new_loop},   {"loop", running_
                                      {"tasks", tasks},         {"handler", handler},
                                      {"loop_handler", loop_handler}, {"time", wall_time},
                                      {"selector_name", selector_name},
+                                     {"failed", failed},       {"failures", failures},
                                      {"on_report", on_report}, {"on_deadlock", on_deadlock},
                                      {NULL, NULL}};
 
@@ -905,5 +934,6 @@ void lull_open_loop(lua_State *L)
 {
     lull_newclass(L, LULL_LOOP, "Loop", methods, metamethods);
     lull_newclass(L, LULL_HANDLE, "Handle", handle_methods, handle_meta);
+    lull_open_watch(L);
     lull_setfuncs(L, functions);
 }

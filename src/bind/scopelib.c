@@ -250,14 +250,14 @@ static lua_Number checkseconds(lua_State *L, int i)
 static int timeout(lua_State *L)
 {
     lua_Number seconds = checkseconds(L, 1);
-    luaL_checkany(L, 2);
+    lull_checkcallable(L, 2);
     return call_inside(L, lua_gettop(L) - 2, 0, seconds, false);
 }
 
 /* shield (fn, ...) -> results: no cancellation from outside reaches fn. */
 static int shield(lua_State *L)
 {
-    luaL_checkany(L, 1);
+    lull_checkcallable(L, 1);
     return call_inside(L, lua_gettop(L) - 1, LULL_SHIELD, NAN, false);
 }
 
@@ -267,7 +267,7 @@ static int scope(lua_State *L)
     lua_Number seconds = lua_isnumber(L, 1) ? checkseconds(L, 1) : NAN;
     int f = lua_isnumber(L, 1) ? 2 : 1;
     if (!lua_isnoneornil(L, f)) {
-        luaL_checktype(L, f, LUA_TFUNCTION);
+        lull_checkcallable(L, f);
         lua_settop(L, f);
         return call_inside(L, 0, 0, seconds, true);
     }

@@ -5,23 +5,51 @@
 #include "bind.h"
 #include "compat.h"
 
-/* tasklib.c */
-void lull_pushtask(lua_State *L, struct task *t);  /* the Task of a live t */
-void lull_pushtasks(lua_State *L, struct runtime *rt, uint32_t loop); /* list of the live */
-void lull_pushstack(lua_State *L, struct task *t); /* where a live t stands now */
+/* task.c */
+
+/* Places on the bottom of a task's stack. */
+enum {
+    LULL_AT_HANDLER = 1, LULL_AT_RUNTIME, LULL_AT_TASK, LULL_AT_SITE, LULL_AT_LINE, LULL_AT_BODY
+};
+
+/* The first half of lull_enter, where nothing stands in the way: no refusal, no
+   cancellation, and the budget allows it.  Else lull_enter_slowly knows what to do. */
+static inline bool lull_may(lua_State *L, struct runtime *rt)
+{
+    return rt->running == L && !rt->task->scope->cancelled && --rt->budget >= 0 &&
+           lua_isyieldable(L);
+}
+int lull_enter_slowly(lua_State *L, struct runtime *rt, lua_KFunction k);
+
+/* lull_park with a continuation that looks at the scope itself. */
+int lull_park_raw(lua_State *L, struct runtime *rt, lua_KContext ctx, lua_KFunction k);
+int lull_turn(lua_State *L, struct runtime *rt, lua_KFunction k); /* lets others run */
 /* Ends t the hard way: what is pending in it runs but cannot suspend. */
 void lull_kill(struct runtime *rt, struct task *t);
-bool lull_awaiting(lua_State *co); /* is co suspended by lull_park, not by a yield? */
-/* The coroutine that a waiting one carries: who resumed it, or the innermost; or NULL. */
+void lull_pushtasks(lua_State *L, struct runtime *rt, uint32_t loop); /* list of the live */
+void lull_open_threads(lua_State *L);
+
+bool lull_awaiting(lua_State *co); /* is co suspended by a park, not by a yield? */
+/* Who resumed co, a nested coroutine that waits; NULL for any other. */
 lua_State *lull_link_of(lua_State *co);
+lua_State *lull_base_of(struct runtime *rt, struct task *t); /* its outermost coroutine */
 /* The coroutine child, resumed by L, has parked: L waits around it, then k goes on. */
 int lull_park_around(lua_State *L, lua_State *child, lua_KContext ctx, lua_KFunction k);
-int lull_turn(lua_State *L, struct runtime *rt, lua_KFunction k); /* lets others run */
+
+/* refuse.c: raises why L cannot suspend. */
+int lull_refuse(lua_State *L, struct runtime *rt);
+
+/* story.c */
+void lull_pushtask(lua_State *L, struct runtime *rt, struct task *t); /* of a live t */
+void lull_pushtask_of(lua_State *L, lua_State *base); /* or nil, when base is at rest */
+void lull_pushstack(lua_State *L, struct task *t); /* where a live t stands now */
+void lull_pushstate(lua_State *L, struct runtime *rt, struct task *t); /* "waiting: ..." */
+void lull_append_site(lua_State *L, lua_State *base); /* "spawned at", to the top string */
 
 /* futurelib.c */
 void lull_inherit_future(lua_State *L, const luaL_Reg *methods); /* into class Task */
 int lull_await_outcome(lua_State *L, int status, lua_KContext rc); /* of the future at 1 */
-int lull_pushoutcome(lua_State *L, int i); /* pushes the results, or raises the error */
+int lull_pushoutcome(lua_State *L, struct runtime *rt, int i); /* pushes the results, or raises the error */
 /* Pushes "ECANCELED: reason" of the cancelled future at i. */
 void lull_pushcancelled(lua_State *L, int i);
 
@@ -35,10 +63,15 @@ void lull_scope_pause(lua_State *L, struct runtime *rt, int i, lull_scope *outer
 void lull_scope_drop(lua_State *L, struct runtime *rt, int i); /* it never goes on */
 
 /* looplib.c */
+enum { LULL_LOOP_UNTAKEN = 1, LULL_LOOP_WATCHERS, LULL_LOOP_HANDLER }; /* uservalues */
+lull_loop *lull_checkloop(lua_State *L); /* the Loop at 1, which must be open */
 lull_loop *lull_loop_with(struct runtime *rt, uint32_t serial); /* or NULL: it is gone */
 void lull_task_began(struct runtime *rt, struct task *t);
 void lull_task_ended(struct runtime *rt, struct task *t);
 void lull_task_daemon(struct runtime *rt, struct task *t); /* became one */
 void lull_untaken(lua_State *L, struct runtime *rt, int i); /* the failed future at i */
+
+/* watchlib.c: adds the readers and writers to class Loop */
+void lull_open_watch(lua_State *L);
 
 #endif

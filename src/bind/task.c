@@ -1,0 +1,514 @@
+/* A task is a Lua coroutine with a waiter inside.  This is the one room that resumes,
+   parks and ends the coroutines of tasks; the functions that scripts call are in
+   tasklib.c, nested coroutines in colib.c, what is told of a task in story.c.
+
+   A task is held strongly from spawn to end: its coroutine stands in the runtime's table
+   of threads, and the Task userdata on the bottom of that coroutine's stack.  There the
+   body runs under a protected call that may yield, so <close> variables unwind with
+   awaits allowed, and results are stored inside the task, where running out of memory
+   is an error and not the end of the process.
+
+   The bottom of a task's stack:  handler | runtime | Task | spawner | line | fn args...
+
+   A nested coroutine that waits has the light userdata `linked` on top of its stack, and
+   below it the coroutine that resumed it; the task knows the innermost, which is resumed
+   directly when it is woken.  The base of such a chain has a mark only when the script
+   has got hold of it, for only then somebody could mistake it for one of his own. */
+#include "task.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum {
+    BUDGET = 128,    /* operations that complete at once in one resume */
+    PATIENCE = 1000, /* deliveries of a cancellation before the hard way */
+    IDLE = 1024      /* coroutines kept for the next spawn */
+};
+
+static const char parked, linked, threads_key;
+
+/* ---- parking ------------------------------------------------------------------------- */
+
+static int resumed(lua_State *L, int status, lua_KContext k)
+{
+    struct runtime *rt = lull_runtime(L);
+    if (rt->task->scope->cancelled)
+        return lull_raisecancel(L, rt);
+    return ((lua_KFunction)k)(L, status, rt->task->waiter.status);
+}
+
+static inline int yield(lua_State *L, struct runtime *rt, lua_KContext ctx, lua_KFunction k)
+{
+    if (L == rt->base && !(rt->task->future.flags & LULL_ESCAPED))
+        return lua_yieldk(L, 0, ctx, k);
+    lua_pushlightuserdata(L, (void *)&parked);
+    return lua_yieldk(L, 1, ctx, k);
+}
+
+int lull_park_raw(lua_State *L, struct runtime *rt, lua_KContext ctx, lua_KFunction k)
+{
+    rt->parked = L;
+    return yield(L, rt, ctx, k);
+}
+
+int lull_park(lua_State *L, lua_KFunction k)
+{
+    return lull_park_raw(L, lull_runtime(L), (lua_KContext)k, resumed);
+}
+
+int lull_turn(lua_State *L, struct runtime *rt, lua_KFunction k)
+{
+    lull_wait(&rt->task->waiter);
+    lull_wake(rt->loop, &rt->task->waiter, 0);
+    return lull_park_raw(L, rt, (lua_KContext)k, resumed);
+}
+
+/* The first delivery raises at once, each further one costs a turn, and who has ignored
+   a thousand of them is closed the hard way by whoever resumed it. */
+static int deliver(lua_State *L, struct runtime *rt)
+{
+    struct task *t = rt->task;
+    if (t->own.delivered == 0)
+        return lull_raisecancel(L, rt);
+    if (t->own.delivered >= PATIENCE)
+        t->future.flags |= LULL_CONDEMNED;
+    return lull_turn(L, rt, NULL);
+}
+
+int lull_enter_slowly(lua_State *L, struct runtime *rt, lua_KFunction k)
+{
+    if (rt->running != L || !lua_isyieldable(L))
+        return lull_refuse(L, rt);
+    if (rt->task->scope->cancelled)
+        return deliver(L, rt);
+    if (rt->budget <= 0)
+        return lull_turn(L, rt, k);
+    rt->budget--;
+    return k(L, LUA_OK, 0);
+}
+
+int lull_enter(lua_State *L, lua_KFunction k)
+{
+    struct runtime *rt = lull_runtime(L);
+    return lull_may(L, rt) ? k(L, LUA_OK, 0) : lull_enter_slowly(L, rt, k);
+}
+
+int lull_await(lua_State *L, int64_t deadline, lua_KFunction k)
+{
+    struct runtime *rt = lull_runtime(L);
+    struct task *t = rt->task;
+    if (deadline != LULL_FOREVER &&
+        lull_timer_start(rt->loop, &t->timer, deadline, -ETIMEDOUT) < 0) {
+        lull_forget(&t->waiter);
+        return luaL_error(L, "not enough memory");
+    }
+    return lull_park_raw(L, rt, (lua_KContext)k, resumed);
+}
+
+int lull_await_io(lua_State *L, lull_io *io, unsigned event, int64_t deadline,
+                  lua_KFunction k)
+{
+    struct runtime *rt = lull_runtime(L);
+    int rc = lull_io_wait(rt->loop, io, event, &rt->task->waiter);
+    return rc < 0 ? k(L, LUA_OK, rc) : lull_await(L, deadline, k);
+}
+
+/* ---- nested coroutines ------------------------------------------------------------------- */
+
+lua_State *lull_link_of(lua_State *co)
+{
+    return lua_touserdata(co, -1) == &linked ? lua_touserdata(co, -2) : NULL;
+}
+
+lua_State *lull_base_of(struct runtime *rt, struct task *t)
+{
+    if (t == rt->task)
+        return rt->base;
+    lua_State *co = t->co;
+    if (t->future.flags & LULL_NESTED)
+        for (lua_State *outer; (outer = lull_link_of(co)) != NULL;)
+            co = outer;
+    return co;
+}
+
+/* Gives co, which has just parked, the coroutine that resumed it to carry. */
+static void link_to(lua_State *co, lua_State *outer)
+{
+    lua_pop(co, 1);
+    lua_pushlightuserdata(co, outer);
+    lua_pushlightuserdata(co, (void *)&linked);
+}
+
+bool lull_awaiting(lua_State *co)
+{
+    if (lua_status(co) != LUA_YIELD || lua_gettop(co) == 0)
+        return false;
+    const void *top = lua_touserdata(co, -1);
+    return top == &parked || top == &linked;
+}
+
+int lull_park_around(lua_State *L, lua_State *child, lua_KContext ctx, lua_KFunction k)
+{
+    link_to(child, L);
+    return yield(L, lull_runtime(L), ctx, k);
+}
+
+/* ---- the end ------------------------------------------------------------------------------ */
+
+/* Keeps where the error on top of the stack was raised, and who spawned the task. */
+static void keep_story(lua_State *L)
+{
+    lull_pushtraceback(L, -1);
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_pushliteral(L, "stack traceback: none");
+    }
+    lull_append_site(L, L);
+    lull_pushextra(L, LULL_AT_TASK);
+    lua_insert(L, -2);
+    lua_setfield(L, -2, "traceback");
+    lua_pop(L, 1);
+}
+
+/* Stores how the body ended; its values stand above its companions on the stack. */
+static int conclude(lua_State *L, int status)
+{
+    struct task *t = lua_touserdata(L, LULL_AT_TASK);
+    struct runtime *rt = lua_touserdata(L, LULL_AT_RUNTIME);
+    bool well = status == LUA_OK || status == LUA_YIELD;
+    if (t->scope != &t->own && lull_unwind(L, rt, &t->own, well))
+        well = false; /* a block was left open: its error is on top */
+    if (well)
+        lull_settle(L, rt, LULL_AT_TASK, LULL_RESULT, lua_gettop(L) - LULL_AT_LINE);
+    else if (t->own.cancelled && lull_test(L, rt, -1, LULL_CANCEL)) {
+        lua_getiuservalue(L, -1, 1);
+        lull_settle(L, rt, LULL_AT_TASK, LULL_CANCELLED, 1);
+    } else {
+        if (lua_isnil(L, -1))
+            lua_pushliteral(L, "nil (error without a value)");
+        keep_story(L);
+        lull_settle(L, rt, LULL_AT_TASK, LULL_ERROR, 1);
+    }
+    lua_settop(L, 0);
+    return 0;
+}
+
+static int finished(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)ctx;
+    return conclude(L, status);
+}
+
+static int body(lua_State *L)
+{
+    int nargs = lua_gettop(L) - LULL_AT_BODY;
+    int status = lua_pcallk(L, nargs, LUA_MULTRET, LULL_AT_HANDLER, 0, finished);
+    return conclude(L, status);
+}
+
+/* settle (Task): what could not be done inside the task, for want of memory or because it
+   was closed the hard way.  Runs on the loop's state. */
+static int settle_outside(lua_State *L)
+{
+    struct task *t = lua_touserdata(L, 1);
+    struct runtime *rt = lull_pushruntime(L);
+    if (t->own.cancelled) {
+        lull_pushheld(L, lull_scope_culprit(&t->own));
+        lull_settle(L, rt, 1, LULL_CANCELLED, 1);
+    } else {
+        lua_pushliteral(L, "not enough memory");
+        lull_settle(L, rt, 1, LULL_ERROR, 1);
+    }
+    return 0;
+}
+
+/* Takes the Task from the top of the loop's state and settles it there. */
+static void settle(struct runtime *rt, struct task *t)
+{
+    lua_State *L = rt->L;
+    lua_pushcfunction(L, settle_outside);
+    lua_insert(L, -2);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+        lua_pop(L, 1);
+        lull_future_settle(rt->loop, &t->future, LULL_ERROR);
+    }
+}
+
+/* Takes the coroutine back, whatever state it is in; nothing here allocates. */
+static void retire(struct runtime *rt, struct task *t, bool reusable)
+{
+    lua_State *L = rt->L, *co = t->co;
+    uint32_t i = rt->idle.count++;
+    t->co = NULL;
+    lull_scope_close(rt->loop, &t->own);
+    if (t->own.own != 0)
+        lull_release(L, &t->own);
+    rt->idle.slot[i] = t->slot;
+    rt->idle.co[i] = co;
+    if (!reusable || i >= IDLE || (t->future.flags & LULL_ESCAPED) || lua_gethook(co)) {
+        rt->idle.co[i] = NULL;
+        lull_pushheld(L, &threads_key);
+        lua_pushnil(L);
+        lua_rawseti(L, -2, t->slot);
+        lua_pop(L, 1);
+    }
+    lull_task_ended(rt, t);
+}
+
+/* Closes the coroutines of a task from the inside out; what is pending in them runs but
+   cannot suspend.  The Task is on top of the loop's state, so that it survives its stack. */
+static void close_all(struct runtime *rt, struct task *t)
+{
+    lua_State *base = lull_base_of(rt, t);
+    rt->running = NULL;
+    rt->task = t;
+    rt->base = base;
+    for (lua_State *co = t->co, *outer; co != base; co = outer) {
+        outer = lull_link_of(co);
+        lull_closethread(co, rt->L);
+    }
+    t->co = base;
+    lull_closethread(base, rt->L);
+    lull_unwind(rt->L, rt, &t->own, false);
+    rt->task = NULL;
+    if (t->future.state == 0)
+        settle(rt, t);
+    else
+        lua_pop(rt->L, 1);
+    retire(rt, t, false);
+}
+
+void lull_kill(struct runtime *rt, struct task *t)
+{
+    lull_forget(&t->waiter);
+    lull_timer_stop(rt->loop, &t->timer);
+    lull_pushtask(rt->L, rt, t);
+    close_all(rt, t);
+}
+
+/* report (Task): who ignored its cancellation is named once. */
+static int report_condemned(lua_State *L)
+{
+    struct runtime *rt = lull_pushruntime(L);
+    struct task *t = lua_touserdata(L, 1);
+    luaL_tolstring(L, 1, NULL);
+    lua_pushfstring(L, "%s ignored its cancellation %d times and was closed",
+                    lua_tostring(L, -1), PATIENCE);
+    lull_pushstack(L, t);
+    lull_report(L, rt, 1);
+    return 0;
+}
+
+static void close_condemned(struct runtime *rt, struct task *t)
+{
+    rt->running = NULL;
+    rt->task = NULL;
+    lull_pushtask(rt->L, rt, t);
+    lua_pushcfunction(rt->L, report_condemned);
+    lua_insert(rt->L, -2);
+    if (lua_pcall(rt->L, 1, 0, 0) != LUA_OK)
+        lua_pop(rt->L, 1);
+    lull_kill(rt, t);
+}
+
+/* The base coroutine came back without having parked. */
+static void came_back(struct runtime *rt, struct task *t, int status, int n)
+{
+    if (status == LUA_OK && t->future.state != 0) {
+        retire(rt, t, true);
+    } else if (status == LUA_YIELD) { /* foreign code yielded past us: a turn for others */
+        lua_pop(t->co, n);
+        if (t->future.flags & LULL_ESCAPED)
+            lua_pushlightuserdata(t->co, (void *)&parked);
+        lull_wait(&t->waiter);
+        lull_wake(rt->loop, &t->waiter, 0);
+    } else { /* no memory to end in, or no C stack to begin on */
+        lull_pushtask(rt->L, rt, t);
+        close_all(rt, t);
+    }
+}
+
+/* ---- resuming ------------------------------------------------------------------------------- */
+
+/* Resumes the innermost coroutine of t, and as long as nested ones end or yield, those
+   that had resumed them. */
+static void drive(struct runtime *rt, struct task *t, int nargs)
+{
+    lua_State *base = lull_base_of(rt, t), *co = t->co;
+    rt->task = t;
+    rt->base = base;
+    rt->budget = BUDGET;
+    for (;;) {
+        lua_State *outer = NULL;
+        int n;
+        if (co != base) {
+            outer = lull_link_of(co);
+            lua_pop(co, 2);
+        } else if ((t->future.flags & LULL_ESCAPED) != 0)
+            lua_pop(co, 1);
+        t->co = rt->running = co;
+        rt->outer = outer;
+        int status = lua_resume(co, rt->L, nargs, &n);
+        if (rt->parked) {
+            if (outer != NULL)
+                link_to(co, outer);
+            t->co = rt->parked;
+            rt->parked = NULL;
+            if (t->co == base)
+                t->future.flags &= (uint8_t)~LULL_NESTED;
+            else
+                t->future.flags |= LULL_NESTED;
+            break;
+        }
+        if (co == base) {
+            t->future.flags &= (uint8_t)~LULL_NESTED;
+            rt->task = NULL;
+            came_back(rt, t, status, n);
+            break;
+        }
+        rt->child_status = status;
+        rt->child_count = n;
+        nargs = 0;
+        co = outer;
+    }
+    rt->running = NULL;
+    rt->task = NULL;
+    if (t->future.flags & LULL_CONDEMNED && t->co != NULL)
+        close_condemned(rt, t);
+}
+
+static void task_step(lull_loop *loop, lull_waiter *w)
+{
+    struct task *t = container_of(w, struct task, waiter);
+    lull_timer_stop(loop, &t->timer);
+    drive(lull_loop_user(loop), t, 0);
+}
+
+static void task_start(lull_loop *loop, lull_waiter *w)
+{
+    struct runtime *rt = lull_loop_user(loop);
+    struct task *t = container_of(w, struct task, waiter);
+    w->run = task_step;
+    if (t->own.cancelled) /* before its first run: the body never runs */
+        lull_kill(rt, t);
+    else
+        drive(rt, t, lua_gettop(t->co) - 1);
+}
+
+/* ---- spawning ---------------------------------------------------------------------------------- */
+
+/* Room for one more task, so that its end need not allocate. */
+static void reserve(lua_State *L, struct runtime *rt)
+{
+    if (rt->idle.slots < rt->idle.capacity)
+        return;
+    uint32_t n = rt->idle.capacity ? rt->idle.capacity * 2 : 64;
+    lua_State **co = realloc(rt->idle.co, n * sizeof *co);
+    if (co)
+        rt->idle.co = co;
+    uint32_t *slot = co ? realloc(rt->idle.slot, n * sizeof *slot) : NULL;
+    if (slot == NULL)
+        luaL_error(L, "not enough memory");
+    rt->idle.slot = slot;
+    rt->idle.capacity = n;
+}
+
+/* A new coroutine in a slot that has none. */
+static lua_State *new_thread(lua_State *L, struct runtime *rt)
+{
+    uint32_t i = rt->idle.count;
+    if (i == 0) {
+        reserve(L, rt);
+        rt->idle.slot[0] = rt->idle.slots + 1;
+    }
+    lull_pushheld(L, &threads_key);
+    lua_State *co = lua_newthread(L);
+    lua_rawseti(L, -2, rt->idle.slot[i == 0 ? 0 : i - 1]);
+    lua_pop(L, 1);
+    if (i == 0) {
+        rt->idle.slots++;
+        rt->idle.count = i = 1;
+    }
+    rt->idle.co[i - 1] = co;
+    return co;
+}
+
+/* A coroutine at rest, the last of the idle ones; it is not taken yet. */
+static lua_State *idle_thread(lua_State *L, struct runtime *rt)
+{
+    lua_State *co = rt->idle.count > 0 ? rt->idle.co[rt->idle.count - 1] : NULL;
+    return co ? co : new_thread(L, rt);
+}
+
+/* Who spawns, for the day somebody asks: the function and its line. */
+static void push_site(lua_State *L)
+{
+    lua_Debug ar;
+    if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "lf", &ar)) {
+        lua_pushinteger(L, ar.currentline);
+        return;
+    }
+    lua_pushnil(L);
+    lua_pushinteger(L, -1);
+}
+
+struct task *lull_spawn(lua_State *L, struct runtime *rt, int nargs, lull_scope *parent)
+{
+    if (rt->loop == NULL)
+        luaL_error(L, "no loop is running: spawn inside lull.run");
+    luaL_checkstack(L, 8, NULL);
+    struct task *t = lua_newuserdatauv(L, sizeof *t, 1);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &rt->classes[LULL_TASK]);
+    lua_setmetatable(L, -2);
+    lua_State *co = idle_thread(L, rt);
+    if (nargs > 8 && !lua_checkstack(co, nargs + LUA_MINSTACK))
+        luaL_error(L, "too many arguments");
+    lua_pushvalue(L, -1);
+    push_site(L);
+    /* from here on nothing can fail */
+    lull_future_init(&t->future);
+    lull_waiter_init(&t->waiter, task_start);
+    lull_timer_init(&t->timer, &t->waiter);
+    lull_scope_open(rt->loop, &t->own, parent, 0);
+    lull_future_bind(rt->loop, &t->future);
+    t->future.flags = LULL_IS_TASK;
+    t->own.member = &t->waiter;
+    t->scope = &t->own;
+    t->co = co;
+    t->id = ++rt->ids;
+    t->slot = rt->idle.slot[--rt->idle.count];
+    lua_pushcfunction(co, body);
+    lua_pushcfunction(co, lull_handler);
+    lua_pushlightuserdata(co, rt);
+    lua_xmove(L, co, 3);
+    lua_insert(L, -nargs - 2);
+    lua_xmove(L, co, nargs + 1);
+    lull_wait(&t->waiter);
+    lull_wake(rt->loop, &t->waiter, 0);
+    lull_task_began(rt, t);
+    return t;
+}
+
+void lull_pushtasks(lua_State *L, struct runtime *rt, uint32_t loop)
+{
+    lua_Integer n = 0;
+    lua_newtable(L);
+    lull_pushheld(L, &threads_key);
+    for (uint32_t i = 1; i <= rt->idle.slots; i++, lua_pop(L, 1)) {
+        if (lua_rawgeti(L, -1, i) != LUA_TTHREAD)
+            continue;
+        lull_pushtask_of(L, lua_tothread(L, -1));
+        struct task *t = lua_touserdata(L, -1);
+        if (t != NULL && t->co != NULL && t->future.loop == loop)
+            lua_rawseti(L, -4, ++n);
+        else
+            lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+void lull_open_threads(lua_State *L)
+{
+    lua_newtable(L);
+    lull_hold(L, &threads_key);
+}
