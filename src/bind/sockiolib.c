@@ -34,12 +34,30 @@ static int64_t deadline(lua_State *L, const struct sock *s)
     return lua_tointeger(L, DEADLINE);
 }
 
+static bool expired(lua_State *L, const struct sock *s)
+{
+    return s->timeout != LULL_FOREVER &&
+           lull_now(lull_runtime(L)->loop) >= deadline(L, s);
+}
+
 /* Suspends until event, then k. */
 static int await(lua_State *L, struct sock *s, unsigned event, lua_KFunction k)
 {
-    if (s->timeout == 0)
+    if (expired(L, s))
         return lull_sock_fail(L, s, -ETIMEDOUT);
     return lull_await_io(L, &s->io, event, deadline(L, s), k);
+}
+
+/* How a call goes on that was woken with rc: 0, try.  One whose time is over tries for a
+   last time: on a busy loop it may be ready and not have been looked at yet. */
+static int again(struct sock *s, lua_KContext rc)
+{
+    if (!s->open)
+        return -ECANCELED;
+    if (rc != -ETIMEDOUT)
+        return (int)rc;
+    lull_io_retry(&s->io);
+    return 0;
 }
 
 /* Clears what k keeps on the stack above its n arguments. */
@@ -102,12 +120,13 @@ static int pushreceived(lua_State *L, struct sock *s, bool from, size_t max)
     return count;
 }
 
-static int receivek(lua_State *L, int rc, bool from, lua_KFunction k)
+static int receivek(lua_State *L, lua_KContext woken, bool from, lua_KFunction k)
 {
     struct sock *s = tosock(L);
     size_t max = (size_t)lua_tointeger(L, 2);
+    int rc = again(s, woken);
     if (rc == 0)
-        rc = s->open ? receive(L, s, from, max) : -ECANCELED;
+        rc = receive(L, s, from, max);
     if (rc == -EAGAIN)
         return await(L, s, LULL_READ, k);
     if (rc < 0)
@@ -120,12 +139,12 @@ static int receivek(lua_State *L, int rc, bool from, lua_KFunction k)
 
 static int recvk(lua_State *L, int status, lua_KContext rc)
 {
-    return receivek(L, (int)rc, false, recvk);
+    return receivek(L, rc, false, recvk);
 }
 
 static int recvfromk(lua_State *L, int status, lua_KContext rc)
 {
-    return receivek(L, (int)rc, true, recvfromk);
+    return receivek(L, rc, true, recvfromk);
 }
 
 static int enter_receive(lua_State *L, lua_KFunction k)
@@ -157,9 +176,9 @@ static int sendk(lua_State *L, int status, lua_KContext rc)
     struct sock *s = tosock(L);
     size_t size;
     const char *data = lua_tolstring(L, 2, &size);
-    int n = rc < 0     ? (int)rc
-            : !s->open ? -ECANCELED
-                       : lull_io_send(lull_runtime(L)->loop, &s->io, data, size);
+    int n = again(s, rc);
+    if (n == 0)
+        n = lull_io_send(lull_runtime(L)->loop, &s->io, data, size);
     if (n == -EAGAIN)
         return await(L, s, LULL_WRITE, sendk);
     if (n < 0)
@@ -183,10 +202,9 @@ static int sendallk(lua_State *L, int status, lua_KContext rc)
     struct sock *s = tosock(L);
     size_t size, sent = (size_t)lua_tointeger(L, EXTRA);
     const char *data = lua_tolstring(L, 2, &size);
-    int n = (int)rc;
+    int n = again(s, rc);
     while (n >= 0 && sent < size) {
-        n = s->open ? lull_io_send(rt->loop, &s->io, data + sent, size - sent)
-                    : -ECANCELED;
+        n = lull_io_send(rt->loop, &s->io, data + sent, size - sent);
         if (n <= 0)
             continue;
         sent += (size_t)n;
@@ -212,7 +230,7 @@ static int sendtok(lua_State *L, int status, lua_KContext rc)
     struct sys_address to;
     size_t size;
     const char *data = lua_tolstring(L, 2, &size);
-    int n = rc < 0 ? (int)rc : s->open ? 0 : -ECANCELED;
+    int n = again(s, rc);
     if (n == 0 && (n = lull_sock_address(L, s, 3, &to)) < 0)
         return lull_sock_noaddress(L, s, 3, n);
     if (n == 0)
@@ -241,11 +259,9 @@ static int sock_sendto(lua_State *L)
 static int await_backlog(lua_State *L, struct sock *s, lua_KFunction k)
 {
     struct runtime *rt = lull_runtime(L);
-    int64_t again = lull_now(rt->loop) + BACKLOG_PAUSE, last = deadline(L, s);
-    lua_pushboolean(L, again < last); /* is it not over when the timer ends the wait? */
-    lua_replace(L, EXTRA);
+    int64_t soon = lull_now(rt->loop) + BACKLOG_PAUSE, last = deadline(L, s);
     lull_wait(&rt->task->waiter);
-    return lull_await(L, again < last ? again : last, k);
+    return lull_await(L, soon < last ? soon : last, k);
 }
 
 static int connectk(lua_State *L, int status, lua_KContext rc)
@@ -256,12 +272,10 @@ static int connectk(lua_State *L, int status, lua_KContext rc)
     int n = lull_sock_address(L, s, 2, &a);
     if (n < 0)
         return lull_sock_noaddress(L, s, 2, n);
-    if (rc < 0 && !(rc == -ETIMEDOUT && lua_toboolean(L, EXTRA)))
-        n = (int)rc;
-    else
-        n = s->open ? lull_io_connect(lull_runtime(L)->loop, &s->io, a.bytes, a.size)
-                    : -ECANCELED;
-    if (n == -EAGAIN && s->timeout == 0)
+    n = again(s, rc);
+    if (n == 0)
+        n = lull_io_connect(lull_runtime(L)->loop, &s->io, a.bytes, a.size);
+    if (n == -EAGAIN && expired(L, s))
         n = -ETIMEDOUT;
     if (n == -EAGAIN && s->family == SYS_UNIX)
         return await_backlog(L, s, connectk);
@@ -284,10 +298,9 @@ static int sock_connect(lua_State *L)
 static int acceptk(lua_State *L, int status, lua_KContext rc)
 {
     struct sock *s = tosock(L);
-    int fd = (int)rc;
-    if (rc == 0)
-        fd = s->open ? lull_io_accept(lull_runtime(L)->loop, &s->io, NULL, NULL)
-                     : -ECANCELED;
+    int fd = again(s, rc);
+    if (fd == 0)
+        fd = lull_io_accept(lull_runtime(L)->loop, &s->io, NULL, NULL);
     if (fd == -EAGAIN)
         return await(L, s, LULL_READ, acceptk);
     if (fd < 0)
