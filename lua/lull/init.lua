@@ -19,14 +19,21 @@ require = require "lull.require"
 -- Modules load on first use: lull.net is require "lull.net".
 local modules = { net = true, fs = true, process = true, signal = true, thread = true,
                   protocol = true, test = true }
+-- So do the modules that add functions: lull.lock is that of require "lull.sync".
+local added = { lock = "sync", event = "sync", condition = "sync", semaphore = "sync",
+                barrier = "sync", queue = "queue", priority_queue = "queue",
+                lifo_queue = "queue", task_local = "local" }
 setmetatable(lull, { __index = function(t, key)
+  local module
   if key == "selector" then
     return core.selector_name()
   elseif modules[key] then
-    local module = require("lull." .. key)
-    rawset(t, key, module)
-    return module
+    module = require("lull." .. key)
+  elseif added[key] then
+    module = require("lull." .. added[key])[key]
   end
+  rawset(t, key, module)
+  return module
 end })
 
 local function check_callable(fn, name)
@@ -122,19 +129,17 @@ end
 local function report(err, traceback, task)
   local loop = core.has_loop() and core.loop()
   local handler = loop and core.loop_handler(loop) or unhandled or print_failure
-  handler(err, traceback, task)
+  local ok, message = xpcall(handler, core.handler, err, traceback, task)
+  if not ok then print_failure(message, core.traceback(message)) end
 end
 core.on_report(report)
 core.print_failure = print_failure -- for the prompt, which writes around it
 
--- How many failures the default handler has reported.
-function core.failures() return failures end
-
 -- The same for the modules in Lua; quiet ones do not count for the exit code.
 function core.report(err, traceback, task, quiet)
-  local before = failures
+  local before = core.failures()
   report(err, traceback, task)
-  if quiet then failures = before end
+  if quiet then core.failed(before) end
 end
 
 -- fn(err, traceback, task | nil) is told of every failure that nobody looks at; nil

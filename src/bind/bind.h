@@ -51,6 +51,7 @@ struct runtime {
     lua_State *closing;  /* the coroutine that is being closed */
     lua_CFunction pcall, xpcall; /* Lua's own */
     int budget;          /* operations that may still complete before a turn is due */
+    bool locals;         /* some task local was set: tasks inherit them */
     int child_status, child_count; /* how the nested coroutine just ended or yielded */
     unsigned paused;     /* nested coroutines that are paused inside scopes of theirs */
     unsigned failures;   /* reported by the default handler and not taken since */
@@ -269,6 +270,8 @@ void lull_open_error(lua_State *L);
 void lull_open_task(lua_State *L);
 void lull_open_future(lua_State *L);
 void lull_open_scope(lua_State *L);
+void lull_open_lot(lua_State *L);
+void lull_open_local(lua_State *L);
 void lull_open_co(lua_State *L); /* replaces functions of the global coroutine */
 void lull_open_loop(lua_State *L);
 void lull_open_selector(lua_State *L); /* field selectors */

@@ -263,6 +263,8 @@ static int open_core(lua_State *L)
     lull_open_future(L);
     lull_open_task(L);
     lull_open_scope(L);
+    lull_open_lot(L);
+    lull_open_local(L);
     lull_open_loop(L);
     lull_open_co(L);
     lull_open_selector(L);

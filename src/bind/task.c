@@ -243,6 +243,8 @@ static void retire(struct runtime *rt, struct task *t, bool reusable)
     lull_scope_close(rt->loop, &t->own);
     if (t->own.own != 0)
         lull_release(L, &t->own);
+    if (rt->locals)
+        lull_drop_locals(L, t);
     rt->idle.slot[i] = t->slot;
     rt->idle.co[i] = co;
     if (!reusable || i >= IDLE || (t->future.flags & LULL_ESCAPED) || lua_gethook(co)) {
@@ -465,6 +467,8 @@ struct task *lull_spawn(lua_State *L, struct runtime *rt, int nargs, lull_scope 
         luaL_error(L, "too many arguments");
     lua_pushvalue(L, -1);
     push_site(L);
+    if (rt->locals)
+        lull_inherit_locals(L, rt, t);
     /* from here on nothing can fail */
     lull_future_init(&t->future);
     lull_waiter_init(&t->waiter, task_start);

@@ -53,6 +53,10 @@ int lull_pushoutcome(lua_State *L, struct runtime *rt, int i); /* pushes the res
 /* Pushes "ECANCELED: reason" of the cancelled future at i. */
 void lull_pushcancelled(lua_State *L, int i);
 
+/* locallib.c: for spawning and ending, while rt->locals is set */
+void lull_inherit_locals(lua_State *L, struct runtime *rt, struct task *t);
+void lull_drop_locals(lua_State *L, struct task *t); /* allocates nothing */
+
 /* scopelib.c */
 /* Leaves the scopes inside of `until` that were left open; when well, an error that names
    them is pushed and true returned. */

@@ -1,0 +1,334 @@
+-- Queues between tasks: first in first out, by priority, last in first out.
+--
+-- An item stays in its store until the task that gets it runs.  Who waits for an item is
+-- not given the item but a promise of one, and a promise that is refused, because its
+-- task was cancelled, goes to the next in line: so items are never under way, where they
+-- could be lost or lose their place.  What is promised no longer counts in the size.
+local core = require "lull.core"
+
+local enter, new_lot, fail, compare = core.enter, core.lot, core.fail, core.compare
+local EVERYBODY = math.maxinteger
+
+-- stored: how many items there are; promised: how many of them wait for the task that will
+-- get them; unfinished: for join; getters, putters, joiners: lots of those who wait.
+-- While anybody waits to get nothing is free, while anybody waits to put there is no room.
+local Queue = {}
+
+local function count_free(queue)
+  return queue.stored - queue.promised
+end
+
+local function is_full(queue)
+  return queue.stored - queue.promised >= queue.limit
+end
+
+-- An item has become free: the first in line is promised it.
+local function promise(queue)
+  if queue.getters and queue.getters:wake(1, true) == 1 then
+    queue.promised = queue.promised + 1
+  end
+end
+
+local function insert(queue, v)
+  queue:push(v)
+  queue.stored = queue.stored + 1
+  queue.unfinished = queue.unfinished + 1
+  promise(queue)
+end
+
+-- Nobody is left waiting for an item of a closed queue that will not come.
+local function dismiss(queue)
+  if queue.getters and queue.stored == 0 then queue.getters:wake(EVERYBODY, false) end
+end
+
+local function remove(queue)
+  local v = queue:pop()
+  queue.stored = queue.stored - 1
+  if queue.closed then dismiss(queue) end
+  return v
+end
+
+-- The item of the first who waits to put is let in; where that fails it is his failure.
+local function admit(queue)
+  local v = queue.putters:peek()
+  if v ~= nil then
+    local ok, err = pcall(insert, queue, v)
+    queue.putters:wake(1, ok or type(err) ~= "boolean" and err or tostring(err))
+  end
+end
+
+local function remove_free(queue)
+  local v = remove(queue)
+  if queue.putters and not is_full(queue) then admit(queue) end
+  return v
+end
+
+local function check_item(v, method)
+  if v == nil then error(("bad argument #1 to '%s' (nil is no item)"):format(method), 3) end
+end
+
+local function closed()
+  return fail("EPIPE", "queue is closed")
+end
+
+-- ---- putting and getting ---------------------------------------------------------------
+
+-- What has been let in has happened, even if the task is cancelled in the same moment.
+local function wait_to_put(queue, v)
+  queue.putters = queue.putters or new_lot()
+  local granted = queue.putters:park(true, v)
+  if granted == true then return true end
+  if granted then error(granted, 0) end
+  return closed()
+end
+
+function Queue:put(v)
+  check_item(v, "put")
+  enter()
+  if self.closed then return closed() end
+  if is_full(self) then return wait_to_put(self, v) end
+  insert(self, v)
+  return true
+end
+
+function Queue:try_put(v)
+  check_item(v, "try_put")
+  if self.closed then return closed() end
+  if is_full(self) then return false end
+  insert(self, v)
+  return true
+end
+
+local function wait_to_get(queue)
+  if not queue.getters then
+    queue.getters = new_lot()
+    queue.refuse = function(promised)
+      if promised then
+        queue.promised = queue.promised - 1
+        promise(queue)
+      end
+    end
+  end
+  if queue.getters:park(queue.refuse) then
+    queue.promised = queue.promised - 1
+    return remove(queue)
+  end
+  return nil
+end
+
+-- Returns nil when the queue is closed and empty.
+function Queue:get()
+  enter()
+  if count_free(self) > 0 then return remove_free(self) end
+  if self.closed and self.stored == 0 then return nil end
+  return wait_to_get(self)
+end
+
+function Queue:try_get()
+  if count_free(self) > 0 then return remove_free(self) end
+  return nil
+end
+
+-- for v in q:items() do: until the queue is closed and empty.
+function Queue:items()
+  return self.get, self
+end
+
+-- ---- the rest --------------------------------------------------------------------------
+
+function Queue:size()
+  return count_free(self)
+end
+
+function Queue:empty()
+  return count_free(self) == 0
+end
+
+function Queue:full()
+  return is_full(self)
+end
+
+function Queue:task_done()
+  if self.unfinished == 0 then
+    error("'task_done' was called more often than items have come", 2)
+  end
+  self.unfinished = self.unfinished - 1
+  if self.unfinished == 0 and self.joiners then self.joiners:wake(EVERYBODY) end
+end
+
+-- Waits until task_done has been called for every item that has come.
+function Queue:join()
+  enter()
+  if self.unfinished > 0 then
+    self.joiners = self.joiners or new_lot()
+    self.joiners:park()
+  end
+end
+
+function Queue:close()
+  if self.closed then return end
+  self.closed = true
+  if self.putters then self.putters:wake(EVERYBODY, false) end
+  dismiss(self)
+end
+Queue.__close = Queue.close
+
+function Queue:__tostring()
+  local size = count_free(self)
+  local state = { size == 1 and "1 item" or size .. " items" }
+  if self.closed then state[2] = "closed" end
+  for _, place in ipairs { "getters", "putters" } do
+    local n = self[place] and self[place]:count() or 0
+    if n > 0 then state[#state + 1] = ("%d %s wait"):format(n, place) end
+  end
+  return ("%s (%s): %p"):format(self.name, table.concat(state, ", "), self)
+end
+
+-- ---- stores ----------------------------------------------------------------------------
+
+-- A queue with the store that push and pop keep in it.
+local function new_class(name)
+  local class = { name = name, __name = name }
+  for key, value in pairs(Queue) do class[key] = value end
+  class.__index = class
+  return class
+end
+
+-- A window that moves through a table, back to its beginning whenever it is empty.
+local Fifo = new_class "queue"
+
+function Fifo:push(v)
+  local last = self.last + 1
+  self.store[last] = v
+  self.last = last
+end
+
+function Fifo:pop()
+  local store, first = self.store, self.first
+  local v = store[first]
+  store[first] = nil
+  if first == self.last then
+    self.first, self.last = 1, 0
+  else
+    self.first = first + 1
+  end
+  return v
+end
+
+local Lifo = new_class "lifo_queue"
+
+Lifo.push = Fifo.push
+
+function Lifo:pop()
+  local last = self.last
+  local v = self.store[last]
+  self.store[last] = nil
+  self.last = last - 1
+  return v
+end
+
+-- A binary heap, and beside it the number of each item, for ties.  Comparing may raise, so
+-- first the way of an item is found and then it is gone.
+local Priority = new_class "priority_queue"
+
+local function is_less(a, b)
+  return a < b
+end
+
+local function before(queue, v, number, place)
+  local w = queue.store[place]
+  if queue.less(v, w) then return true end
+  return not queue.less(w, v) and number < queue.numbers[place]
+end
+
+-- Where v belongs on the way from a free place up to the root.
+local function find_above(queue, v, number, place)
+  while place > 1 and before(queue, v, number, place // 2) do place = place // 2 end
+  return place
+end
+
+-- The places that move up when the root is free and v, which was last, looks for one.
+local function find_below(queue, v, number, last)
+  local way, place = {}, 2
+  while place <= last do
+    local right = place + 1
+    if right <= last and before(queue, queue.store[right], queue.numbers[right], place) then
+      place = right
+    end
+    if before(queue, v, number, place) then break end
+    way[#way + 1] = place
+    place = place * 2
+  end
+  return way
+end
+
+local function set(queue, place, v, number)
+  queue.store[place], queue.numbers[place] = v, number
+end
+
+function Priority:push(v)
+  local last, number = self.last + 1, self.number + 1
+  local place, goal = last, compare(find_above, self, v, number, last)
+  while place > goal do
+    local above = place // 2
+    set(self, place, self.store[above], self.numbers[above])
+    place = above
+  end
+  set(self, goal, v, number)
+  self.last, self.number = last, number
+end
+
+function Priority:pop()
+  local last, top = self.last, self.store[1]
+  local v, number = self.store[last], self.numbers[last]
+  local ok, way = xpcall(compare, core.handler, find_below, self, v, number, last - 1)
+  if not ok then
+    promise(self) -- the item stays: it is the turn of the next in line
+    error(way, 0)
+  end
+  local place = 1
+  for _, below in ipairs(way) do
+    set(self, place, self.store[below], self.numbers[below])
+    place = below
+  end
+  set(self, place, v, number)
+  set(self, last)
+  self.last = last - 1
+  return top
+end
+
+-- ---- making them -----------------------------------------------------------------------
+
+local function new(class, limit)
+  local integer = math.tointeger(limit == nil and 0 or tonumber(limit))
+  if type(limit) == "string" or not integer or integer < 0 then
+    error(("bad argument #1 to '%s' (a size, 0 or more, expected)"):format(class.name), 3)
+  end
+  return setmetatable({
+    limit = integer > 0 and integer or math.huge,
+    stored = 0, promised = 0, unfinished = 0, closed = false,
+    store = {}, first = 1, last = 0,
+  }, class)
+end
+
+local queues = {}
+
+function queues.queue(maxsize)
+  return new(Fifo, maxsize)
+end
+
+function queues.lifo_queue(maxsize)
+  return new(Lifo, maxsize)
+end
+
+-- less(a, b): a comes before b; a < b unless told otherwise.  It cannot suspend.
+function queues.priority_queue(maxsize, less)
+  local queue = new(Priority, maxsize)
+  if less ~= nil and type(less) ~= "function" then
+    error("bad argument #2 to 'priority_queue' (a function expected)", 2)
+  end
+  queue.less, queue.numbers, queue.number = less or is_less, {}, 0
+  return queue
+end
+
+return queues
