@@ -109,6 +109,9 @@ LULL_API void lull_loop_end(lull_loop *loop, lull_waiter *w);
    (returns -EDEADLK).  -EBUSY when it runs already; else the selector's failure. */
 LULL_API int lull_loop_run(lull_loop *loop);
 
+/* The same, but with nobody to wake it sleeps on, for the world may still post. */
+LULL_API int lull_loop_run_forever(lull_loop *loop);
+
 /* One turn that never sleeps: collects what is ready, expires what is due, runs the
    batch.  Returns how many waiters ran, or -errno. */
 LULL_API int lull_loop_turn(lull_loop *loop);

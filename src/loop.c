@@ -52,7 +52,7 @@ static int64_t patience(lull_loop *loop)
     if (!list_empty(&loop->ready))
         return 0;
     if (loop->timers.count == 0)
-        return loop->refs > 0 || lull_io_awaited(loop) ? -1 : -EDEADLK;
+        return loop->refs > 0 || loop->forever || lull_io_awaited(loop) ? -1 : -EDEADLK;
     if (loop->clock.jump)
         return loop->refs > 0 ? -1 : 0;
     int64_t now = lull_now(loop), due = loop->timers.entries[0].key;
@@ -136,16 +136,27 @@ static int turn(lull_loop *loop, bool may_sleep)
     return run_batch(loop);
 }
 
-int lull_loop_run(lull_loop *loop)
+static int run(lull_loop *loop, bool forever)
 {
     if (loop->running)
         return -EBUSY;
     loop->running = true;
+    loop->forever = forever;
     int rc = 0;
     while (!loop->stopping && rc >= 0)
         rc = turn(loop, true);
     loop->running = loop->stopping = false;
     return rc < 0 ? rc : 0;
+}
+
+int lull_loop_run(lull_loop *loop)
+{
+    return run(loop, false);
+}
+
+int lull_loop_run_forever(lull_loop *loop)
+{
+    return run(loop, true);
 }
 
 int lull_loop_turn(lull_loop *loop)

@@ -22,6 +22,7 @@ struct lull_loop {
     int64_t now;       /* the last reading of the clock */
     bool fresh;        /* now was read since the last waiter ran */
     bool running, stopping;
+    bool forever;      /* with nobody to wake it sleeps on */
     unsigned ran;      /* waiters run since the selector was last asked */
     unsigned refs;     /* outsiders who may still wake someone */
     uint32_t serial;   /* tells loops apart after their memory is reused */

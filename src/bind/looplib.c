@@ -334,7 +334,7 @@ static void review(lull_loop *core, lull_waiter *w)
 
 /* What a run lays over the runtime and gives back: runs nest (virtual clocks). */
 struct frame {
-    lua_State *running, *L, *outer;
+    lua_State *running, *L, *base, *outer;
     struct task *task;
     lull_loop *loop;
     struct loop *object;
@@ -343,7 +343,7 @@ struct frame {
 
 static struct frame begin(lua_State *L, struct runtime *rt, struct loop *o)
 {
-    struct frame saved = {rt->running, rt->L, rt->outer, rt->task,
+    struct frame saved = {rt->running, rt->L, rt->base, rt->outer, rt->task,
                           rt->loop, rt->object, rt->budget};
     rt->running = rt->outer = NULL;
     rt->task = NULL;
@@ -359,6 +359,7 @@ static void end_run(struct runtime *rt, struct loop *o, struct frame saved)
     o->running = false;
     rt->running = saved.running;
     rt->L = saved.L;
+    rt->base = saved.base;
     rt->outer = saved.outer;
     rt->task = saved.task;
     rt->loop = saved.loop;
@@ -442,10 +443,10 @@ static int deadlock_report(lua_State *L)
 }
 
 /* Runs the core's loop.  Returns false, with a message pushed, when it cannot go on. */
-static bool run_core(lua_State *L, struct loop *o)
+static bool run_core(lua_State *L, struct loop *o, int (*run)(lull_loop *loop))
 {
     for (;;) {
-        int rc = lull_loop_run(o->core);
+        int rc = run(o->core);
         if (rc == 0)
             return true;
         if (rc != -EDEADLK) {
@@ -466,7 +467,7 @@ static bool run_core(lua_State *L, struct loop *o)
 static bool drain(lua_State *L, struct loop *o)
 {
     o->end = UNTIL_DAEMONS;
-    bool well = drained(o) || run_core(L, o);
+    bool well = drained(o) || run_core(L, o, lull_loop_run);
     o->end = UNTIL_STOPPED;
     return well;
 }
@@ -494,7 +495,7 @@ static bool run_until(lua_State *L, struct loop *o, int i)
         return true;
     lull_waiter_init(&o->until, until_done);
     lull_future_wait(o->core, f, &o->until);
-    bool well = run_core(L, o);
+    bool well = run_core(L, o, lull_loop_run);
     lull_forget(&o->until);
     if (well && f->state == 0) {
         lua_pushliteral(L, "the loop was stopped before the future was done");
@@ -609,9 +610,7 @@ static int run_forever(lua_State *L)
     struct runtime *rt = lull_runtime(L);
     struct loop *o = checkidle(L);
     struct frame saved = begin(L, rt, o);
-    lull_loop_ref(o->core);
-    bool well = run_core(L, o);
-    lull_loop_unref(o->core);
+    bool well = run_core(L, o, lull_loop_run_forever);
     end_run(rt, o, saved);
     return well ? 0 : lua_error(L);
 }

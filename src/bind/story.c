@@ -75,6 +75,21 @@ void lull_pushstack(lua_State *L, struct task *t)
     lua_pop(L, 1);
 }
 
+void lull_pushlabel(lua_State *L, int i)
+{
+    struct task *t = lua_touserdata(L, i);
+    if (lull_hasextra(L, i)) {
+        if (lua_getfield(L, -1, "name") == LUA_TSTRING) {
+            lua_pushfstring(L, "task %d \"%s\"", (int)t->id, lua_tostring(L, -1));
+            lua_replace(L, -3);
+            lua_pop(L, 1);
+            return;
+        }
+        lua_pop(L, 2);
+    }
+    lua_pushfstring(L, "task %d", (int)t->id);
+}
+
 /* Appends to b the call that co waits in: "read stream 7 (127.0.0.1:4000)". */
 static void add_call(lua_State *L, struct runtime *rt, lua_State *co, luaL_Buffer *b)
 {
@@ -85,10 +100,10 @@ static void add_call(lua_State *L, struct runtime *rt, lua_State *co, luaL_Buffe
     if (lua_getlocal(co, &ar, 1) == NULL)
         return;
     lua_xmove(co, L, 1);
-    struct task *t = lull_test(L, rt, -1, LULL_TASK);
-    if (t != NULL) { /* whose own tostring might come back to us */
-        lua_pop(L, 1);
-        lua_pushfstring(L, " task %d", (int)t->id);
+    if (lull_test(L, rt, -1, LULL_TASK)) { /* its tostring might come back to us */
+        luaL_addchar(b, ' ');
+        lull_pushlabel(L, -1);
+        lua_replace(L, -2);
         luaL_addvalue(b);
     } else if (lua_type(L, -1) == LUA_TUSERDATA) {
         luaL_tolstring(L, -1, NULL);

@@ -198,14 +198,9 @@ static int task_traceback(lua_State *L)
 static int task_tostring(lua_State *L)
 {
     struct task *t = checktask(L);
-    bool named = lull_hasextra(L, 1) && lua_getfield(L, -1, "name") != LUA_TNIL;
-    const char *name = named ? lua_tostring(L, -1) : NULL;
+    lull_pushlabel(L, 1);
     lull_pushstate(L, lull_runtime(L), t);
-    const char *state = lua_tostring(L, -1);
-    if (name)
-        lua_pushfstring(L, "task %d \"%s\" (%s)", (int)t->id, name, state);
-    else
-        lua_pushfstring(L, "task %d (%s)", (int)t->id, state);
+    lua_pushfstring(L, "%s (%s)", lua_tostring(L, -2), lua_tostring(L, -1));
     return 1;
 }
 

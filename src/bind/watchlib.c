@@ -42,7 +42,9 @@ static int call_side(lua_State *L, int side)
     struct watcher *w = lua_touserdata(L, 1);
     if (lull_pushheld(L, w) == LUA_TNIL || lua_getiuservalue(L, -1, side) == LUA_TNIL)
         return 0;
-    int t = lua_gettop(L), n = (int)luaL_len(L, t);
+    int t = lua_gettop(L);
+    lua_rawgeti(L, t, 0);
+    int n = (int)lua_tointeger(L, -1);
     luaL_checkstack(L, n + 1, NULL);
     for (int i = 1; i <= n; i++)
         lua_rawgeti(L, t, i);
@@ -121,6 +123,8 @@ static int add(lua_State *L, int side)
     lua_insert(L, 3);
     for (int i = n; i > 0; i--)
         lua_rawseti(L, 3, i);
+    lua_pushinteger(L, n);
+    lua_rawseti(L, 3, 0);
     struct watcher *w = find(L, fd);
     if (w == NULL) {
         lua_pop(L, 1);
