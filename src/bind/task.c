@@ -336,7 +336,7 @@ static void came_back(struct runtime *rt, struct task *t, int status, int n)
    that had resumed them. */
 static void drive(struct runtime *rt, struct task *t, int nargs)
 {
-    lua_State *base = lull_base_of(rt, t), *co = t->co;
+    lua_State *co = t->co, *base = t->future.flags & LULL_NESTED ? lull_base_of(rt, t) : co;
     rt->task = t;
     rt->base = base;
     rt->budget = BUDGET;
@@ -395,6 +395,12 @@ static void task_start(lull_loop *loop, lull_waiter *w)
         lull_kill(rt, t);
     else
         drive(rt, t, lua_gettop(t->co) - 1);
+}
+
+struct task *lull_task_of(lull_waiter *w)
+{
+    bool is = w->run == task_start || w->run == task_step;
+    return is ? container_of(w, struct task, waiter) : NULL;
 }
 
 /* ---- spawning ---------------------------------------------------------------------------------- */

@@ -59,8 +59,11 @@ static int sleepk(lua_State *L, int status, lua_KContext rc)
 /* sleep (seconds): suspends; 0 or less gives the others one turn. */
 static int sleep_(lua_State *L)
 {
+    int isnumber;
     struct runtime *rt = lull_runtime(L);
-    lua_Number seconds = luaL_checknumber(L, 1);
+    lua_Number seconds = lua_tonumberx(L, 1, &isnumber);
+    if (!isnumber)
+        luaL_typeerror(L, 1, "number");
     luaL_argcheck(L, seconds == seconds, 1, "not a number");
     return lull_may(L, rt) ? begin_sleep(L, rt, seconds) : lull_enter_slowly(L, rt, sleepk);
 }
