@@ -140,6 +140,20 @@ LULL_API uint32_t lull_loop_serial(const lull_loop *loop);
 LULL_API void lull_loop_ref(lull_loop *loop);
 LULL_API void lull_loop_unref(lull_loop *loop);
 
+/* For tests.  Has fn called before each waiter runs; it may wake and cancel whom it likes
+   but must not end w.  NULL: nobody is called. */
+LULL_API void lull_loop_probe(lull_loop *loop, void (*fn)(lull_loop *loop, lull_waiter *w));
+
+/* What a loop still has to do, to find what was left behind. */
+typedef struct lull_census {
+    unsigned ready;  /* waiters that were woken and have not run */
+    unsigned timers; /* that were started */
+    unsigned ios;    /* descriptors that the selector knows */
+    unsigned refs;   /* outsiders who may still wake someone */
+} lull_census;
+
+LULL_API void lull_loop_census(const lull_loop *loop, lull_census *out);
+
 /* ---- a moment: timer ------------------------------------------------------------ */
 
 typedef struct lull_timer {

@@ -111,6 +111,8 @@ static int run_batch(lull_loop *loop)
     for (; !list_empty(&loop->batch); n++) { /* newcomers wait a turn */
         lull_waiter *w = next(loop);
         loop->fresh = false;
+        if (loop->probe)
+            loop->probe(loop, w);
         w->run(loop, w);
     }
     loop->ran += (unsigned)n;
@@ -306,4 +308,27 @@ void lull_loop_ref(lull_loop *loop)
 void lull_loop_unref(lull_loop *loop)
 {
     loop->refs--;
+}
+
+/* ---- for tests -------------------------------------------------------------------- */
+
+void lull_loop_probe(lull_loop *loop, void (*fn)(lull_loop *loop, lull_waiter *w))
+{
+    loop->probe = fn;
+}
+
+static unsigned length(const lull_list *list)
+{
+    unsigned n = 0;
+    for (const lull_list *link = list->next; link != list; link = link->next)
+        n++;
+    return n;
+}
+
+void lull_loop_census(const lull_loop *loop, lull_census *out)
+{
+    out->ready = length(&loop->ready) + length(&loop->batch);
+    out->timers = loop->timers.count;
+    out->ios = length(&loop->ios);
+    out->refs = loop->refs;
 }

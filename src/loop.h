@@ -25,6 +25,7 @@ struct lull_loop {
     bool forever;      /* with nobody to wake it sleeps on */
     unsigned ran;      /* waiters run since the selector was last asked */
     unsigned refs;     /* outsiders who may still wake someone */
+    void (*probe)(lull_loop *loop, lull_waiter *w); /* looks on; or NULL */
     uint32_t serial;   /* tells loops apart after their memory is reused */
     lull_list ios;     /* registered descriptors */
     lull_list enders;  /* who waits for the end of the loop */

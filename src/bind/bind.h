@@ -130,6 +130,7 @@ bool lull_owned(const struct runtime *rt, int fd);
 void lull_hold(lua_State *L, const void *key);
 int lull_pushheld(lua_State *L, const void *key); /* the type of what was pushed */
 void lull_release(lua_State *L, const void *key);
+lua_Integer lull_countheld(lua_State *L);
 
 /* The Lua values that belong to an object but are rarely there (names, callbacks, task
    locals): pushes the object's table of them, made at need.  i is the object. */
@@ -272,6 +273,7 @@ void lull_open_future(lua_State *L);
 void lull_open_scope(lua_State *L);
 void lull_open_lot(lua_State *L);
 void lull_open_local(lua_State *L);
+void lull_open_test(lua_State *L);
 void lull_open_co(lua_State *L); /* replaces functions of the global coroutine */
 void lull_open_loop(lua_State *L);
 void lull_open_selector(lua_State *L); /* field selectors */

@@ -100,6 +100,16 @@ void lull_release(lua_State *L, const void *key)
     lua_pop(L, 2);
 }
 
+lua_Integer lull_countheld(lua_State *L)
+{
+    lua_Integer n = 0;
+    pushheld(L);
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
+        n++;
+    lua_pop(L, 1);
+    return n;
+}
+
 bool lull_hasextra(lua_State *L, int i)
 {
     i = lua_absindex(L, i);
@@ -265,6 +275,7 @@ static int open_core(lua_State *L)
     lull_open_scope(L);
     lull_open_lot(L);
     lull_open_local(L);
+    lull_open_test(L);
     lull_open_loop(L);
     lull_open_co(L);
     lull_open_selector(L);

@@ -28,6 +28,7 @@ int lull_turn(lua_State *L, struct runtime *rt, lua_KFunction k); /* lets others
 void lull_kill(struct runtime *rt, struct task *t);
 void lull_pushtasks(lua_State *L, struct runtime *rt, uint32_t loop); /* list of the live */
 void lull_open_threads(lua_State *L);
+struct task *lull_task_of(lull_waiter *w); /* whose waiter it is, or NULL */
 
 bool lull_awaiting(lua_State *co); /* is co suspended by a park, not by a yield? */
 /* Who resumed co, a nested coroutine that waits; NULL for any other. */

@@ -65,6 +65,15 @@ enum sys_option {
 int sys_setoption(int fd, enum sys_option option, int value);
 int sys_getoption(int fd, enum sys_option option, int *value);
 
+/* ---- descriptors: descriptors.c ---------------------------------------------------------- */
+
+/* How many descriptors this process has open, the first `size` of them in list. */
+int sys_descriptors(int *list, int size);
+
+/* What fd is open on, as the system names it: "socket:[815]", "/tmp/x"; returns text. */
+enum { SYS_TARGET = 256 };
+const char *sys_target(int fd, char text[SYS_TARGET]);
+
 /* ---- threads: pool.c --------------------------------------------------------------------- */
 
 /* What would block the loop is done by threads.  Each lane has a queue and a limit of its
