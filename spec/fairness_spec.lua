@@ -152,7 +152,6 @@ describe("a loop of pcall", function()
         while not stop do pcall(lull.sleep, 0) end
       end)
       helper.turns(100)
-      lull.sleep(1)
       stop = true
       task:await()
     end)
