@@ -48,7 +48,10 @@ for _, name in ipairs {"queue", "priority_queue", "lifo_queue"} do
     it("lets getters wait, in order of arrival", function()
       run(function()
         local q, log = make(), {}
-        local tasks = queue_up(3, function(i) log[#log + 1] = {i, q:get()} end)
+        local tasks = queue_up(3, function(i)
+          local v = q:get()
+          log[#log + 1] = {i, v}
+        end)
         for v = 1, 3 do
           q:put(v)
           lull.sleep(0)
