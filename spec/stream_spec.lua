@@ -48,6 +48,18 @@ for _, backend in helper.backends() do
       s:close()
     end))
 
+    it("that is closed with unread data still ends well for the peer", on(function()
+      for _, make in ipairs {tcp, net.pair} do
+        local s, peer = make()
+        peer:write "question\nmore that nobody reads"
+        assert.equal("question", s:read())
+        peer:write(("x"):rep(10000))
+        s:write "answer"
+        s:close()
+        assert.equal("answer", peer:read "a")
+      end
+    end))
+
     it("can be half-closed, both ways", on(function()
       local s, peer = tcp()
       s:write "question"

@@ -57,6 +57,7 @@ static int listener(lua_State *L)
     l->io.watch.fd = lull_stream_adopt(L, 1);
     l->flags |= OPEN;
     l->id = ++lull_runtime(L)->streams;
+    lull_own(lull_runtime(L), l->io.watch.fd, true);
     prepare(l->io.watch.fd, nodelay, keepalive);
     return 1;
 }
@@ -89,13 +90,13 @@ static int acceptk(lua_State *L, int status, lua_KContext rc)
 {
     struct listener *l = lua_touserdata(L, LISTENER);
     int n = !(l->flags & OPEN) ? -ECANCELED : (int)rc;
-    if (n == 0)
+    if (n == 0 || n == -ETIMEDOUT) /* who came in the last moment still counts */
         n = take(L, lull_runtime(L)->loop, l);
     if (n == 0)
         return 1;
     lua_settop(L, DEADLINE);
     lua_Number timeout = lua_toboolean(L, LIMITED) ? l->timeout : -1;
-    if (n == -EAGAIN && timeout == 0)
+    if (n == -EAGAIN && (timeout == 0 || rc < 0))
         n = -ETIMEDOUT;
     if (n != -EAGAIN)
         return lull_pushfail(L, n, NULL);
@@ -190,6 +191,7 @@ static int listener_close(lua_State *L)
         l->flags = 0;
         rouse_all(l, -ECANCELED);
         lull_io_close(&l->io);
+        lull_own(lull_runtime(L), l->io.watch.fd, false);
         sys_close(l->io.watch.fd);
         l->io.watch.fd = -1;
     }

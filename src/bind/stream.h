@@ -1,4 +1,5 @@
-/* What the rooms of streams (life, reading, writing, listening) tell one another.
+/* What the rooms of streams (life, inflow and reading, outflow and writing, relays and
+   listeners) tell one another.
 
    Reading goes through one buffer.  To receive, a stream with nothing in it borrows the
    runtime's scratch as its buffer and gives it back before others can run: what completes
@@ -11,9 +12,12 @@
 #ifndef LULL_STREAM_H
 #define LULL_STREAM_H
 
+#include <errno.h>
+
 #include "bind.h"
 #include "buffer.h"
 #include "sys.h"
+#include "task.h"
 
 /* Bytes to be sent: copied behind it, or in a Lua string that is held under its address. */
 struct chunk {
@@ -36,7 +40,8 @@ enum {
     STREAM_ENDED = 2,     /* nothing more will be received: the end, or in_error */
     STREAM_SHUT = 4,      /* nothing more may be written: shut down, or out_error */
     STREAM_LINGERING = 8, /* closed, but still sending */
-    STREAM_HELD = 16
+    STREAM_HELD = 16,
+    STREAM_CONNECTED = 32 /* a socket with a peer */
 };
 
 struct stream {
@@ -115,34 +120,88 @@ static inline int64_t lull_until(lua_State *L, lua_Number timeout, int slot)
 /* Checks the argument of settimeout at i: seconds, or -1 for nil. */
 lua_Number lull_checktimeout(lua_State *L, int i);
 
-/* ---- readlib.c ---------------------------------------------------------------------- */
+/* lull_enter, and giving others a turn, without looking the runtime up. */
+static inline int lull_stream_enter(lua_State *L, struct stream *s, lua_KFunction k)
+{
+    return lull_may(L, s->rt) ? k(L, LUA_OK, 0) : lull_enter_slowly(L, s->rt, k);
+}
 
-extern const luaL_Reg lull_stream_reading[];
+static inline int lull_stream_turn(lua_State *L, struct stream *s, lua_KFunction k)
+{
+    return lull_turn(L, s->rt, k);
+}
+
+/* ---- inflow.c: receiving ------------------------------------------------------------- */
+
+/* Notes how a receive ended that brought no bytes: returns 0 at the end, or n. */
+int lull_stream_end(struct stream *s, int n);
+
+/* Nothing is left over, and nothing speaks against receiving for a task woken with rc. */
+static inline bool lull_stream_fresh(const struct stream *s, int rc)
+{
+    return rc == 0 && (s->flags & (STREAM_OPEN | STREAM_ENDED)) == STREAM_OPEN &&
+           s->in.data == NULL && list_empty(&s->io.readers);
+}
+
+/* Receives into the scratch, which is the empty buffer then.  Results as of fill. */
+static inline int lull_stream_receive(lua_State *L, struct stream *s)
+{
+    struct runtime *rt = s->rt;
+    char *to = lull_scratch(L, rt);
+    int n = to ? lull_io_recv(rt->loop, &s->io, to, LULL_SCRATCH) : -ENOMEM;
+    if (n <= 0)
+        return to ? lull_stream_end(s, n) : n;
+    rt->scratch = NULL;
+    buffer_adopt(&s->in, to, (size_t)n, LULL_SCRATCH);
+    return n;
+}
 
 /* Receives what is there: > 0; 0 at the end; -EAGAIN: wait; else -errno.  size: room to
    be made when there is something in the buffer already. */
 int lull_stream_fill(lua_State *L, struct stream *s, size_t size);
 
-/* Takes n bytes off the buffer. */
-void lull_stream_take(lua_State *L, struct stream *s, size_t n);
+void lull_stream_take_slowly(lua_State *L, struct stream *s, size_t n);
 
-/* May the running task read, and go on after rc?  0, or -errno; raises when another does. */
+/* Takes n bytes off the buffer; most often they are all, and lie in the scratch. */
+static inline void lull_stream_take(lua_State *L, struct stream *s, size_t n)
+{
+    bool borrowed = s->in.capacity == LULL_SCRATCH && s->rt->scratch == NULL;
+    if (n != buffer_size(&s->in) || !borrowed) {
+        lull_stream_take_slowly(L, s, n);
+        return;
+    }
+    s->rt->scratch = buffer_disown(&s->in);
+    s->scanned = 0;
+}
+
+/* Gives the scratch back, before others run, where it was borrowed. */
+void lull_stream_give_back(lua_State *L, struct stream *s);
+
+/* May the running task read, and go on after rc?  0, or -errno; raises when another does.
+   Where its time is over (-ETIMEDOUT) it may try once more, but not wait. */
 int lull_stream_reader(lua_State *L, struct stream *s, int rc);
 
-/* Suspends until there is more to read, then k; slot holds the deadline. */
+/* Suspends until there is more to read, then k; the stream is value 1 of the Lua stack,
+   slot holds the deadline. */
 int lull_stream_await(lua_State *L, struct stream *s, int slot, lua_KFunction k);
 
-/* ---- writelib.c --------------------------------------------------------------------- */
-
-extern const luaL_Reg lull_stream_writing[];
+/* ---- outflow.c: sending -------------------------------------------------------------- */
 
 /* The run of a stream's flusher. */
 void lull_stream_flush(lull_loop *loop, lull_waiter *w);
 
-/* Sends or queues a copy of n bytes; returns how many it has taken, all of them unless
-   memory is short, or -errno. */
-ptrdiff_t lull_stream_put(lua_State *L, lull_loop *loop, struct stream *s,
-                          const char *data, size_t n);
+/* Takes the strings from 2 to the top of the Lua stack, below which is the stream: sends
+   what can be sent now.  0, or why they were not taken. */
+int lull_stream_write(lua_State *L, lull_loop *loop, struct stream *s);
+
+/* Sends or queues a copy of n bytes for the stream at i; returns how many it has taken,
+   all of them unless memory is short, or -errno. */
+ptrdiff_t lull_stream_pass(lua_State *L, lull_loop *loop, struct stream *s, int i,
+                           const char *data, size_t n);
+
+/* Why a writer that was woken with rc cannot go on, or 0.  That its time is over only
+   matters when it would have to wait longer. */
+int lull_stream_writer(const struct stream *s, int rc);
 
 /* Suspends until the writers of s are woken, then k. */
 int lull_stream_await_sent(lua_State *L, struct stream *s, int64_t deadline,
@@ -150,6 +209,10 @@ int lull_stream_await_sent(lua_State *L, struct stream *s, int64_t deadline,
 
 /* Forgets what was not sent. */
 void lull_stream_drop(lua_State *L, struct stream *s);
+
+/* ---- methods of the other rooms -------------------------------------------------------- */
+
+extern const luaL_Reg lull_stream_reading[], lull_stream_writing[], lull_stream_relaying[];
 
 /* ---- listenlib.c -------------------------------------------------------------------- */
 

@@ -1,5 +1,4 @@
-/* Streams: their life, and what they are connected to.  How they read and write is told
-   in readlib.c and writelib.c.
+/* Streams: their life, and what they are connected to.
 
    close never waits: what has not been sent is sent in the background while the stream
    lingers, held and with a timer, and whoever runs the loop to its end waits for that. */
@@ -8,7 +7,7 @@
 
 #include "stream.h"
 
-enum { LIMIT = 1 << 20, HIGH_WATER = 64 * 1024, LINGER = 10 };
+enum { LIMIT = 1 << 20, HIGH_WATER = 64 * 1024, LINGER = 10, SWALLOWS = 16 };
 
 const char lull_stream_tag = 's';
 
@@ -81,8 +80,9 @@ struct stream *lull_newstream(lua_State *L, const struct stream_options *opts)
 void lull_stream_open(lua_State *L, struct stream *s, int fd, const struct sys_address *peer)
 {
     s->io.watch.fd = fd;
-    s->flags = STREAM_OPEN;
+    s->flags = peer->size > 0 ? STREAM_OPEN | STREAM_CONNECTED : STREAM_OPEN;
     s->id = ++s->rt->streams;
+    lull_own(s->rt, fd, true);
     if (peer->size > 0 && peer->size <= sizeof s->peer && sys_family(peer) != SYS_UNIX) {
         s->peer_size = (uint8_t)peer->size;
         memcpy(s->peer, peer->bytes, peer->size);
@@ -240,12 +240,27 @@ static int detach(lua_State *L, struct stream *s)
     s->flags = 0;
     cancel_all(loop, &s->writers);
     lull_io_close(&s->io);
+    lull_own(s->rt, fd, false);
     s->io.watch.fd = -1;
     return fd;
 }
 
+/* A socket that is closed with unread bytes resets the connection, and the peer may not
+   get to see what it was sent.  So they are read; who goes on sending is on his own. */
+static void swallow(lua_State *L, struct stream *s)
+{
+    lull_loop *loop = s->io.loop ? s->io.loop : s->rt->loop;
+    bool worth = loop && (s->flags & STREAM_CONNECTED) && !(s->flags & STREAM_ENDED);
+    char *to = worth ? lull_scratch(L, s->rt) : NULL;
+    lull_io_retry(&s->io);
+    for (int i = 0; to && i < SWALLOWS; i++)
+        if (lull_io_recv(loop, &s->io, to, LULL_SCRATCH) <= 0)
+            break;
+}
+
 void lull_stream_finish(lua_State *L, struct stream *s)
 {
+    swallow(L, s);
     sys_close(detach(L, s));
 }
 
@@ -304,7 +319,7 @@ static int stream_gc(lua_State *L)
     struct stream *s = lua_touserdata(L, 1);
     if (s->flags & (STREAM_OPEN | STREAM_LINGERING)) {
         leave(L, s);
-        lull_stream_finish(L, s);
+        sys_close(detach(L, s));
     }
     return 0;
 }
@@ -352,6 +367,7 @@ void lull_open_stream(lua_State *L)
     lua_getfield(L, -1, "Stream");
     lull_setfuncs(L, lull_stream_reading);
     lull_setfuncs(L, lull_stream_writing);
+    lull_setfuncs(L, lull_stream_relaying);
     lua_pop(L, 2);
     lull_setfuncs(L, functions);
     lull_open_listener(L);

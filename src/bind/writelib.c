@@ -1,288 +1,15 @@
-/* Writing to streams.
-
-   A write is taken whole, whatever happens to its task: what the system does not take at
-   once waits in chunks, in the order of the calls.  A small rest is copied, a large one
-   stays the Lua string that it is.  The stream's flusher sends them on the loop, outside
-   of any task, without allocating.  Tasks suspend only while more than the high-water mark
-   waits. */
+/* Writing to streams.  A write is taken whole, as one piece, whatever happens to its task;
+   the task suspends only while more than the high-water mark waits to be sent. */
 #include <errno.h>
-#include <string.h>
 
 #include "stream.h"
-
-enum {
-    BY_REFERENCE = 8192, /* strings from here on are kept, not copied */
-    CHUNK = 8192,
-    SENDS = 16           /* of one flush before others get a turn */
-};
-
-/* ---- chunks --------------------------------------------------------------------------- */
-
-/* Appends an empty chunk; NULL: no memory. */
-static struct chunk *append(lua_State *L, struct stream *s, size_t capacity)
-{
-    void *ud;
-    lua_Alloc alloc = lua_getallocf(L, &ud);
-    struct chunk *c = alloc(ud, NULL, 0, sizeof *c + capacity);
-    if (c == NULL)
-        return NULL;
-    *c = (struct chunk){.capacity = capacity};
-    c->data = c->bytes;
-    *(s->head ? &s->tail->next : &s->head) = c;
-    s->tail = c;
-    return c;
-}
-
-static void remove_first(lua_State *L, struct stream *s)
-{
-    struct chunk *c = s->head;
-    void *ud;
-    lua_Alloc alloc = lua_getallocf(L, &ud);
-    if (c->capacity == 0)
-        lull_release(L, c);
-    s->head = c->next;
-    s->queued -= c->size;
-    alloc(ud, c, sizeof *c + c->capacity, 0);
-}
-
-void lull_stream_drop(lua_State *L, struct stream *s)
-{
-    while (s->head)
-        remove_first(L, s);
-}
-
-/* Room behind the last chunk's bytes. */
-static size_t room(const struct stream *s)
-{
-    const struct chunk *c = s->tail;
-    bool own = s->head && c->capacity > 0;
-    return own ? (size_t)(c->bytes + c->capacity - (c->data + c->size)) : 0;
-}
-
-/* Queues a copy of n bytes; false: no memory. */
-static bool queue_copy(lua_State *L, struct stream *s, const char *data, size_t n)
-{
-    if (room(s) < n && !append(L, s, n > CHUNK ? n : CHUNK))
-        return false;
-    struct chunk *c = s->tail;
-    memcpy(c->bytes + (c->data - c->bytes) + c->size, data, n);
-    c->size += n;
-    s->queued += n;
-    return true;
-}
-
-/* Queues the last n bytes of the string at i. */
-static bool queue_string(lua_State *L, struct stream *s, int i, size_t n)
-{
-    size_t size;
-    const char *data = lua_tolstring(L, i, &size);
-    if (n < BY_REFERENCE)
-        return queue_copy(L, s, data + size - n, n);
-    struct chunk *c = append(L, s, 0);
-    if (c == NULL)
-        return false;
-    lua_pushvalue(L, i);
-    lull_hold(L, c);
-    c->data = data + size - n;
-    c->size = n;
-    s->queued += n;
-    return true;
-}
-
-/* ---- sending -------------------------------------------------------------------------- */
-
-/* Sends from the front of the queue: 0 when it is empty, -EAGAIN: wait, or -errno. */
-static int drain(lua_State *L, lull_loop *loop, struct stream *s)
-{
-    for (int i = 0; s->head && i < SENDS; i++) {
-        struct chunk *c = s->head;
-        int n = c->size > 0 ? lull_io_send(loop, &s->io, c->data, c->size) : 0;
-        if (n < 0)
-            return n;
-        c->data += n;
-        c->size -= (size_t)n;
-        s->queued -= (size_t)n;
-        s->sent += (size_t)n;
-        if (c->size > 0)
-            return -EAGAIN; /* the system is full */
-        remove_first(L, s);
-    }
-    return s->head ? -EAGAIN : 0;
-}
-
-/* Nothing more can be sent. */
-static int fail(struct stream *s, int rc)
-{
-    s->flags |= STREAM_SHUT;
-    return s->out_error = (int16_t)rc;
-}
-
-/* Why nothing may be written. */
-static int refusal(const struct stream *s)
-{
-    return s->out_error ? s->out_error : -EPIPE;
-}
-
-static void wake_writers(lull_loop *loop, struct stream *s)
-{
-    while (!list_empty(&s->writers))
-        lull_wake(loop, container_of(s->writers.next, lull_waiter, link), 0);
-}
-
-/* Nothing waits any more, or nothing can be sent any more. */
-static void come_to_end(lua_State *L, lull_loop *loop, struct stream *s)
-{
-    lull_stream_drop(L, s);
-    wake_writers(loop, s);
-    if (s->flags & STREAM_HELD)
-        lull_release(L, s);
-    s->flags &= (uint8_t)~STREAM_HELD;
-    if (s->flags & STREAM_LINGERING)
-        lull_stream_finish(L, s);
-    else if (s->flags & STREAM_SHUT && s->out_error == 0)
-        fail(s, sys_shutdown(s->io.watch.fd, LULL_WRITE));
-}
-
-void lull_stream_flush(lull_loop *loop, lull_waiter *w)
-{
-    struct stream *s = container_of(w, struct stream, flusher);
-    lua_State *L = ((struct runtime *)lull_loop_user(loop))->L;
-    int rc = w->status < 0 ? w->status : drain(L, loop, s);
-    if (rc == -EAGAIN)
-        rc = lull_io_wait(loop, &s->io, LULL_WRITE, w);
-    if (rc < 0)
-        fail(s, rc);
-    if (rc < 0 || s->head == NULL)
-        come_to_end(L, loop, s);
-    else if (s->queued <= s->opts.high_water)
-        wake_writers(loop, s);
-}
-
-/* Lets the flusher send what is queued; raises when memory is short, harmlessly. */
-static int begin_flush(lua_State *L, lull_loop *loop, struct stream *s, int i)
-{
-    if (!list_empty(&s->flusher.link))
-        return 0; /* it waits already, or is about to run */
-    int rc = lull_io_wait(loop, &s->io, LULL_WRITE, &s->flusher);
-    if (rc < 0)
-        return rc;
-    if (!(s->flags & STREAM_HELD)) {
-        lua_pushvalue(L, i);
-        lull_hold(L, s);
-        s->flags |= STREAM_HELD;
-    }
-    return 0;
-}
-
-/* ---- taking --------------------------------------------------------------------------- */
-
-/* The strings from 2 to top, joined in the scratch when they fit there; else NULL. */
-static const char *join(lua_State *L, struct stream *s, int top, size_t *size)
-{
-    if (top == 2)
-        return lua_tolstring(L, 2, size);
-    char *scratch = lull_scratch(L, s->rt);
-    size_t n;
-    *size = 0;
-    for (int i = 2; i <= top && scratch; i++) {
-        const char *data = lua_tolstring(L, i, &n);
-        if (n > LULL_SCRATCH - *size)
-            return NULL;
-        memcpy(scratch + *size, data, n);
-        *size += n;
-    }
-    return scratch;
-}
-
-/* Queues the strings from 2 to top but for the first `skip` bytes.  A failure half way
-   would tear a hole into the stream: nothing can be written then any more. */
-static int queue_all(lua_State *L, struct stream *s, int top, size_t skip)
-{
-    fail(s, -ENOMEM);
-    for (int i = 2; i <= top; i++) {
-        size_t n = lua_rawlen(L, i);
-        if (n > skip && !queue_string(L, s, i, n - skip))
-            return -ENOMEM;
-        skip -= n < skip ? n : skip;
-    }
-    s->out_error = 0;
-    s->flags &= (uint8_t)~STREAM_SHUT;
-    return 0;
-}
-
-static int give_up(lua_State *L, struct stream *s, int rc)
-{
-    lull_stream_drop(L, s);
-    return fail(s, rc);
-}
-
-/* Takes the strings from 2 to the top of the stack: sends what can be sent now. */
-static int take(lua_State *L, lull_loop *loop, struct stream *s)
-{
-    int top = lua_gettop(L), n = 0;
-    if (s->flags & STREAM_SHUT)
-        return refusal(s);
-    const char *data = NULL;
-    if (s->head == NULL) {
-        size_t size = 0;
-        data = join(L, s, top, &size);
-        n = data && size > 0 ? lull_io_send(loop, &s->io, data, size) : 0;
-        if (n < 0 && n != -EAGAIN)
-            return fail(s, n);
-        n = n < 0 ? 0 : n;
-        s->sent += (size_t)n;
-        if (data && (size_t)n == size)
-            return 0;
-    }
-    int rc = queue_all(L, s, top, (size_t)n);
-    if (rc == 0 && data == NULL && list_empty(&s->flusher.link))
-        rc = drain(L, loop, s); /* too much to be joined, or left from another loop */
-    if (rc < 0 && rc != -EAGAIN && rc != -ENOMEM)
-        return give_up(L, s, rc);
-    int started = s->head ? begin_flush(L, loop, s, 1) : 0;
-    return started < 0 ? give_up(L, s, started) : rc == -EAGAIN ? 0 : rc;
-}
-
-ptrdiff_t lull_stream_put(lua_State *L, lull_loop *loop, struct stream *s,
-                          const char *data, size_t n)
-{
-    if (s->flags & STREAM_SHUT)
-        return refusal(s);
-    int sent = s->head ? 0 : lull_io_send(loop, &s->io, data, n);
-    if (sent < 0 && sent != -EAGAIN)
-        return fail(s, sent);
-    sent = sent < 0 ? 0 : sent;
-    s->sent += (size_t)sent;
-    if ((size_t)sent < n && !queue_copy(L, s, data + sent, n - (size_t)sent))
-        return sent > 0 ? sent : -ENOMEM;
-    return (ptrdiff_t)n;
-}
-
-/* ---- waiting for it to be sent ------------------------------------------------------------ */
-
-int lull_stream_await_sent(lua_State *L, struct stream *s, int64_t deadline,
-                           lua_KFunction k)
-{
-    lull_waiter *w = &s->rt->task->waiter;
-    lull_wait(w);
-    list_push(&s->writers, &w->link);
-    return lull_await(L, deadline, k);
-}
 
 /* The stack of a call that writes, once its strings are taken. */
 enum { STREAM = 1, DEADLINE, GOAL };
 
-/* Why a writer that was woken with rc cannot go on, or 0. */
-static int obstacle(const struct stream *s, int rc)
+static int await_sent(lua_State *L, struct stream *s, int rc, lua_KFunction k)
 {
-    if (rc < 0)
-        return rc;
-    return s->flags & STREAM_OPEN ? s->out_error : -ECANCELED;
-}
-
-static int await_sent(lua_State *L, struct stream *s, lua_KFunction k)
-{
-    if (s->timeout == 0)
+    if (s->timeout == 0 || rc < 0)
         return lull_stream_fail(L, s, -ETIMEDOUT);
     return lull_stream_await_sent(L, s, lull_until(L, s->timeout, DEADLINE), k);
 }
@@ -290,11 +17,11 @@ static int await_sent(lua_State *L, struct stream *s, lua_KFunction k)
 static int lowk(lua_State *L, int status, lua_KContext rc)
 {
     struct stream *s = lua_touserdata(L, STREAM);
-    int why = obstacle(s, (int)rc);
+    int why = lull_stream_writer(s, (int)rc);
     if (why < 0)
         return lull_stream_fail(L, s, why);
     if (s->queued > s->opts.high_water)
-        return await_sent(L, s, lowk);
+        return await_sent(L, s, (int)rc, lowk);
     lua_settop(L, STREAM);
     return 1;
 }
@@ -304,11 +31,11 @@ static int writek(lua_State *L, int status, lua_KContext rc)
     struct stream *s = lua_touserdata(L, STREAM);
     if (!(s->flags & STREAM_OPEN))
         return lull_stream_fail(L, s, -ECANCELED);
-    int why = take(L, s->rt->loop, s);
+    int why = lull_stream_write(L, s->rt->loop, s);
     if (why < 0)
         return lull_stream_fail(L, s, why);
     lua_settop(L, STREAM);
-    return s->queued > s->opts.high_water ? await_sent(L, s, lowk) : 1;
+    return s->queued > s->opts.high_water ? await_sent(L, s, 0, lowk) : 1;
 }
 
 static struct stream *checkwrite(lua_State *L)
@@ -323,8 +50,8 @@ static struct stream *checkwrite(lua_State *L)
 /* stream:write (...) -> stream: takes it all, suspends while too much waits to be sent. */
 static int stream_write(lua_State *L)
 {
-    checkwrite(L);
-    return lull_enter(L, writek);
+    struct stream *s = checkwrite(L);
+    return lull_stream_enter(L, s, writek);
 }
 
 /* stream:try_write (...) -> stream | nil: never suspends, nor needs a task. */
@@ -338,7 +65,7 @@ static int try_write(lua_State *L)
         lua_pushnil(L);
         return 1;
     }
-    int rc = take(L, loop, s);
+    int rc = lull_stream_write(L, loop, s);
     if (rc < 0)
         return lull_stream_fail(L, s, rc);
     lua_settop(L, STREAM);
@@ -348,7 +75,7 @@ static int try_write(lua_State *L)
 static int flushk(lua_State *L, int status, lua_KContext rc)
 {
     struct stream *s = lua_touserdata(L, STREAM);
-    int why = obstacle(s, (int)rc);
+    int why = lull_stream_writer(s, (int)rc);
     if (why < 0)
         return lull_stream_fail(L, s, why);
     if (lua_isnil(L, GOAL)) {
@@ -356,7 +83,7 @@ static int flushk(lua_State *L, int status, lua_KContext rc)
         lua_replace(L, GOAL);
     }
     if ((lua_Integer)s->sent < lua_tointeger(L, GOAL))
-        return await_sent(L, s, flushk);
+        return await_sent(L, s, (int)rc, flushk);
     lua_settop(L, STREAM);
     return 1;
 }
@@ -364,77 +91,11 @@ static int flushk(lua_State *L, int status, lua_KContext rc)
 /* stream:flush () -> stream: suspends until all that was written is with the system. */
 static int stream_flush(lua_State *L)
 {
-    lull_openstream(L, STREAM);
+    struct stream *s = lull_openstream(L, STREAM);
     lua_settop(L, GOAL);
-    return lull_enter(L, flushk);
-}
-
-/* ---- relay -------------------------------------------------------------------------------- */
-
-/* The stack of a relay; COPIED are the bytes so far. */
-enum { FROM = 1, TO, BYTES, UNTIL, COPIED };
-
-/* Passes on at most `most` bytes: how many, 0 at the end, -EAGAIN: wait, or -errno. */
-static ptrdiff_t pass(lua_State *L, struct stream *from, struct stream *to, size_t most)
-{
-    lull_loop *loop = from->rt->loop;
-    if (buffer_size(&from->in) == 0) {
-        int rc = lull_stream_fill(L, from, LULL_SCRATCH);
-        if (rc <= 0)
-            return rc;
-    }
-    size_t n = buffer_size(&from->in);
-    ptrdiff_t done = lull_stream_put(L, loop, to, buffer_bytes(&from->in),
-                                     n < most ? n : most);
-    if (done > 0)
-        lull_stream_take(L, from, (size_t)done);
-    int rc = to->head ? begin_flush(L, loop, to, TO) : 0;
-    return rc < 0 ? give_up(L, to, rc) : done;
-}
-
-static int relayk(lua_State *L, int status, lua_KContext rc)
-{
-    struct stream *from = lua_touserdata(L, FROM), *to = lua_touserdata(L, TO);
-    lua_Integer copied = lua_tointeger(L, COPIED);
-    lua_Integer all = lua_isnil(L, BYTES) ? LUA_MAXINTEGER : lua_tointeger(L, BYTES);
-    ptrdiff_t n = lull_stream_reader(L, from, (int)rc);
-    if (n == 0)
-        n = 1;
-    for (int i = 0; n > 0 && copied < all && to->queued == 0 && i < SENDS; i++) {
-        n = obstacle(to, 0);
-        if (n == 0)
-            n = pass(L, from, to, (size_t)(all - copied));
-        copied += n > 0 ? n : 0;
-    }
-    lua_settop(L, UNTIL);
-    lua_pushinteger(L, copied);
-    if (n < 0 && n != -EAGAIN)
-        return lull_stream_fail(L, obstacle(to, 0) < 0 ? to : from, (int)n);
-    if (copied == all || n == 0)
-        return 1;
-    if (n == -EAGAIN)
-        return lull_stream_await(L, from, UNTIL, relayk);
-    if (to->queued > 0)
-        return lull_stream_await_sent(L, to, lull_until(L, from->timeout, UNTIL), relayk);
-    from->rt->budget = 0;
-    return lull_enter(L, relayk);
-}
-
-/* stream:relay (to [, n]) -> bytes: copies to another stream until the end, or n bytes.
-   It reads on only when the other has sent what it was given. */
-static int relay(lua_State *L)
-{
-    struct stream *s = lull_openstream(L, FROM);
-    lull_openstream(L, TO);
-    luaL_argcheck(L, luaL_optinteger(L, BYTES, 0) >= 0, BYTES, "must not be negative");
-    if (s->timeout == 0)
-        lull_io_retry(&s->io);
-    lua_settop(L, UNTIL);
-    lua_pushinteger(L, 0);
-    return lull_enter(L, relayk);
+    return lull_stream_enter(L, s, flushk);
 }
 
 const luaL_Reg lull_stream_writing[] = {
-    {"write", stream_write}, {"try_write", try_write}, {"flush", stream_flush},
-    {"relay", relay},        {NULL, NULL},
+    {"write", stream_write}, {"try_write", try_write}, {"flush", stream_flush}, {NULL, NULL},
 };
