@@ -6,7 +6,7 @@ local lull = {
   version = core.version,
   spawn = core.spawn, current = core.current, sleep = core.sleep, now = core.now,
   future = core.future, await = core.await,
-  timeout = core.timeout, shield = core.shield, scope = core.scope,
+  timeout = core.timeout, shield = core.shield, scope = core.scope, group = core.group,
   pcall = core.pcall, is_cancelled = core.is_cancelled,
   loop = core.loop, new_loop = core.new_loop, selectors = core.selectors,
   time = core.time,
@@ -22,7 +22,8 @@ local modules = { net = true, fs = true, process = true, signal = true, thread =
 -- So do the modules that add functions: lull.lock is that of require "lull.sync".
 local added = { lock = "sync", event = "sync", condition = "sync", semaphore = "sync",
                 barrier = "sync", queue = "queue", priority_queue = "queue",
-                lifo_queue = "queue", task_local = "local" }
+                lifo_queue = "queue", task_local = "local", gather = "wait", race = "wait",
+                wait = "wait", as_completed = "wait" }
 setmetatable(lull, { __index = function(t, key)
   local module
   if key == "selector" then

@@ -30,7 +30,8 @@ extern const struct lull_module lull_modules[]; /* ends with a NULL name */
 
 enum lull_class {
     LULL_FUTURE, LULL_TASK, LULL_CANCEL, LULL_LOOP, LULL_HANDLE, LULL_SCOPE, LULL_LOT,
-    LULL_SELECTOR, LULL_SOCKET, LULL_STREAM, LULL_LISTENER, LULL_REQUEST, LULL_CLASSES
+    LULL_SELECTOR, LULL_SOCKET, LULL_STREAM, LULL_LISTENER, LULL_REQUEST, LULL_GROUP,
+    LULL_TICKET, LULL_MANY, LULL_CLASSES
 };
 
 /* ---- the runtime: one per global state ---------------------------------------------- */
@@ -271,6 +272,8 @@ void lull_open_error(lua_State *L);
 void lull_open_task(lua_State *L);
 void lull_open_future(lua_State *L);
 void lull_open_scope(lua_State *L);
+void lull_open_group(lua_State *L);
+void lull_open_many(lua_State *L);
 void lull_open_lot(lua_State *L);
 void lull_open_local(lua_State *L);
 void lull_open_test(lua_State *L);

@@ -273,6 +273,8 @@ static int open_core(lua_State *L)
     lull_open_future(L);
     lull_open_task(L);
     lull_open_scope(L);
+    lull_open_group(L);
+    lull_open_many(L);
     lull_open_lot(L);
     lull_open_local(L);
     lull_open_test(L);

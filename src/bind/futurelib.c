@@ -13,8 +13,7 @@ lull_future *lull_newfuture(lua_State *L)
     return f;
 }
 
-/* The Future or Task at i, or NULL. */
-static lull_future *tofuture(lua_State *L, struct runtime *rt, int i)
+lull_future *lull_tofuture(lua_State *L, struct runtime *rt, int i)
 {
     if (!lua_getmetatable(L, i))
         return NULL;
@@ -25,8 +24,7 @@ static lull_future *tofuture(lua_State *L, struct runtime *rt, int i)
     return lua_touserdata(L, i);
 }
 
-/* Somebody looks at how f ended, or will. */
-static void taken(struct runtime *rt, lull_future *f)
+void lull_take(struct runtime *rt, lull_future *f)
 {
     rt->failures -= (f->flags & LULL_REPORTED) != 0;
     f->flags &= (uint8_t)~LULL_REPORTED;
@@ -35,7 +33,7 @@ static void taken(struct runtime *rt, lull_future *f)
 
 static lull_future *checkfuture(lua_State *L, int i)
 {
-    lull_future *f = tofuture(L, lull_runtime(L), i);
+    lull_future *f = lull_tofuture(L, lull_runtime(L), i);
     if (f == NULL)
         luaL_typeerror(L, i, "Future");
     return f;
@@ -171,7 +169,7 @@ int lull_pushoutcome(lua_State *L, struct runtime *rt, int i)
 {
     lull_future *f = lua_touserdata(L, i);
     i = lua_absindex(L, i);
-    taken(rt, f);
+    lull_take(rt, f);
     if (f->state == LULL_ERROR)
         return raise(L, i);
     if (f->state == LULL_CANCELLED) {
@@ -206,7 +204,7 @@ static int result(lua_State *L)
 static int error(lua_State *L)
 {
     lull_future *f = checkfuture(L, 1);
-    taken(lull_runtime(L), f);
+    lull_take(lull_runtime(L), f);
     if (f->state == LULL_CANCELLED)
         lull_pushcancelled(L, 1);
     else if (f->state == LULL_ERROR)
@@ -239,7 +237,7 @@ static int cancelled(lua_State *L)
 /* future:take (): somebody will look at how it ends; for the modules in Lua. */
 static int take(lua_State *L)
 {
-    taken(lull_runtime(L), checkfuture(L, 1));
+    lull_take(lull_runtime(L), checkfuture(L, 1));
     lua_settop(L, 1);
     return 1;
 }
@@ -250,7 +248,7 @@ static int add_done_callback(lua_State *L)
     lull_future *f = checkfuture(L, 1);
     lull_checkcallable(L, 2);
     lua_settop(L, 2);
-    taken(lull_runtime(L), f);
+    lull_take(lull_runtime(L), f);
     if (f->state != 0) {
         lua_insert(L, 1);
         lull_call_soon(L, lull_runtime(L), 1);
@@ -322,7 +320,7 @@ static int awaited(lua_State *L, int first, lua_KContext ctx)
 static int await_any(lua_State *L)
 {
     lua_settop(L, 1);
-    if (tofuture(L, lull_runtime(L), 1))
+    if (lull_tofuture(L, lull_runtime(L), 1))
         return lull_enter(L, lull_await_outcome);
     if (luaL_getmetafield(L, 1, "__await") == LUA_TNIL)
         return luaL_typeerror(L, 1, "Future, Task or value with __await");
@@ -347,7 +345,7 @@ static int waitk(lua_State *L, int first, lua_KContext rc)
 static int wait(lua_State *L)
 {
     lull_future *f = checkfuture(L, 1);
-    taken(lull_runtime(L), f);
+    lull_take(lull_runtime(L), f);
     if (f == (lull_future *)(void *)lull_runtime(L)->task)
         return luaL_error(L, "a task cannot await itself");
     return lull_enter(L, waitk);
@@ -371,7 +369,7 @@ static int new(lua_State *L)
 /* is_future (x) -> boolean, is it a task */
 static int is_future(lua_State *L)
 {
-    lull_future *f = tofuture(L, lull_runtime(L), 1);
+    lull_future *f = lull_tofuture(L, lull_runtime(L), 1);
     lua_pushboolean(L, f != NULL);
     lua_pushboolean(L, f != NULL && (f->flags & LULL_IS_TASK));
     return 2;

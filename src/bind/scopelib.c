@@ -1,19 +1,11 @@
 /* Scopes in Lua: scope, timeout and shield as functions around a call, and scope as a
    block.  A scope belongs to the coroutine that opened it: the scopes of a generator come
    and go with it, and while it is paused they bind nobody. */
-#include "task.h"
+#include "scope.h"
 
 #include <errno.h>
 #include <math.h>
 #include <string.h>
-
-struct scope {
-    lull_deadline deadline; /* first: its first is the lull_scope */
-    struct task *task;      /* who is inside; NULL before and after */
-    uint32_t loop;          /* serial of its loop */
-    bool paused;            /* outermost of a coroutine that is paused */
-    int line;               /* of a block: where it was opened, with uservalue 1 */
-};
 
 static struct scope *scope_of(lull_scope *s)
 {
@@ -22,26 +14,42 @@ static struct scope *scope_of(lull_scope *s)
 
 /* ---- entering and leaving --------------------------------------------------------------- */
 
-static struct scope *enter(lua_State *L, struct runtime *rt, unsigned flags)
+void lull_scope_check(lua_State *L, struct runtime *rt)
 {
-    struct scope *s = lull_newobject(L, LULL_SCOPE, sizeof *s, 1);
-    struct task *t = rt->task;
-    if (t == NULL || rt->running != L)
+    if (rt->task == NULL || rt->running != L)
         luaL_error(L, "a scope is opened inside a task");
+}
+
+static struct scope *new(lua_State *L, struct runtime *rt)
+{
+    lull_scope_check(L, rt);
+    struct scope *s = lull_newobject(L, LULL_SCOPE, sizeof *s, 1);
     lull_deadline_init(&s->deadline);
+    return s;
+}
+
+void lull_scope_enter(lua_State *L, struct runtime *rt, struct scope *s, unsigned flags)
+{
+    struct task *t = rt->task;
     lull_scope_open(rt->loop, &s->deadline.scope, t->scope, flags);
     t->scope->member = NULL;
     s->deadline.scope.member = &t->waiter;
     t->scope = &s->deadline.scope;
     s->task = t;
+    s->co = L;
     s->loop = t->future.loop;
-    return s;
 }
 
 /* A block is kept alive by the coroutine that opened it until it is left. */
-static void keep_block(lua_State *L, struct scope *s, int i)
+void lull_scope_block(lua_State *L, struct scope *s)
 {
-    i = lua_absindex(L, i);
+    lua_Debug ar;
+    int i = lua_gettop(L);
+    s->line = -1;
+    if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "lf", &ar)) {
+        s->line = ar.currentline;
+        lua_setiuservalue(L, i, 1);
+    }
     lua_pushthread(L);
     lull_pushextra(L, -1);
     lua_pushvalue(L, i);
@@ -59,9 +67,11 @@ static void set_deadline(lua_State *L, struct runtime *rt, struct scope *s, lua_
 }
 
 /* Takes s out of its loop and of the tree. */
-static void end(lua_State *L, struct runtime *rt, struct scope *s)
+void lull_scope_end(lua_State *L, struct runtime *rt, struct scope *s)
 {
     lull_loop *loop = lull_loop_with(rt, s->loop);
+    if (s->deadline.scope.flags & LULL_IS_GROUP)
+        lull_group_abandon(L, rt, s);
     rt->paused -= s->paused;
     s->paused = false;
     s->task = NULL;
@@ -74,8 +84,7 @@ static void end(lua_State *L, struct runtime *rt, struct scope *s)
         lull_release(L, &s->deadline.scope);
 }
 
-/* Ends s, the innermost scope of the running task. */
-static void leave(lua_State *L, struct runtime *rt, struct scope *s)
+void lull_scope_leave(lua_State *L, struct runtime *rt, struct scope *s)
 {
     struct task *t = rt->task;
     t->scope = s->deadline.scope.parent;
@@ -91,7 +100,7 @@ static void leave(lua_State *L, struct runtime *rt, struct scope *s)
         }
         lua_pop(L, 1);
     }
-    end(L, rt, s);
+    lull_scope_end(L, rt, s);
 }
 
 /* Pushes "script.lua:12" of the block s. */
@@ -118,7 +127,7 @@ bool lull_unwind(lua_State *L, struct runtime *rt, lull_scope *until, bool well)
             lua_replace(L, top + 1);
             lua_settop(L, top + 1);
         }
-        leave(L, rt, s);
+        lull_scope_leave(L, rt, s);
     }
     return lua_gettop(L) > top;
 }
@@ -188,17 +197,15 @@ void lull_scope_drop(lua_State *L, struct runtime *rt, int i)
         return;
     for (lull_scope *s = inner, *outer; s != NULL; s = outer) {
         outer = s->parent;
-        end(L, rt, scope_of(s));
+        lull_scope_end(L, rt, scope_of(s));
     }
 }
 
 /* ---- around a call --------------------------------------------------------------------------- */
 
-/* Is the error on top of the stack the cancellation of this very scope? */
-static bool is_mine(lua_State *L, struct runtime *rt, struct scope *s)
+bool lull_scope_raised(lua_State *L, struct runtime *rt, struct scope *s, int i)
 {
-    return s->deadline.scope.own != 0 &&
-           lull_cancelof(L, rt, -1) == &s->deadline.scope;
+    return s->deadline.scope.own != 0 && lull_cancelof(L, rt, i) == &s->deadline.scope;
 }
 
 /* The stack: scope | handler | results or error. */
@@ -210,13 +217,13 @@ static int left(lua_State *L, int status, lua_KContext ctx)
     bool well = status == LUA_OK || status == LUA_YIELD;
     if (lull_unwind(L, rt, &s->deadline.scope, well))
         well = false;
-    if (well || !is_mine(L, rt, s)) {
-        leave(L, rt, s);
+    if (well || !lull_scope_raised(L, rt, s, -1)) {
+        lull_scope_leave(L, rt, s);
         return well ? lua_gettop(L) - 2 : lua_error(L);
     }
     lua_pushnil(L);
     lua_pushstring(L, lull_pushreason(L, &s->deadline.scope));
-    leave(L, rt, s);
+    lull_scope_leave(L, rt, s);
     return 3;
 }
 
@@ -224,9 +231,10 @@ static int left(lua_State *L, int status, lua_KContext ctx)
 static int call_inside(lua_State *L, int nargs, unsigned flags, lua_Number seconds, bool pass)
 {
     struct runtime *rt = lull_runtime(L);
-    struct scope *s = enter(L, rt, flags);
+    struct scope *s = new(L, rt);
     if (seconds == seconds)
         set_deadline(L, rt, s, seconds);
+    lull_scope_enter(L, rt, s, flags); /* nothing fails between this and the call */
     if (pass) {
         lua_pushvalue(L, -1);
         lua_insert(L, -2 - nargs++);
@@ -272,16 +280,11 @@ static int scope(lua_State *L)
         return call_inside(L, 0, 0, seconds, true);
     }
     struct runtime *rt = lull_runtime(L);
-    struct scope *s = enter(L, rt, 0);
-    lua_Debug ar;
+    struct scope *s = new(L, rt);
+    lull_scope_block(L, s);
     if (seconds == seconds)
         set_deadline(L, rt, s, seconds);
-    s->line = -1;
-    if (lua_getstack(L, 1, &ar) && lua_getinfo(L, "lf", &ar)) {
-        s->line = ar.currentline;
-        lua_setiuservalue(L, -2, 1);
-    }
-    keep_block(L, s, -1);
+    lull_scope_enter(L, rt, s, 0);
     return 1;
 }
 
@@ -290,6 +293,17 @@ static int scope(lua_State *L)
 static struct scope *checkscope(lua_State *L)
 {
     return lull_check(L, lull_runtime(L), 1, LULL_SCOPE);
+}
+
+void lull_scope_checkleave(lua_State *L, struct runtime *rt, struct scope *s)
+{
+    lull_scope *within = rt->task ? rt->task->scope : NULL;
+    while (within != NULL && within != &s->deadline.scope)
+        within = within->parent;
+    if (within == NULL || s->task != rt->task || s->co != L)
+        luaL_error(L, "this block belongs to another coroutine");
+    if (s->line == 0)
+        luaL_error(L, "what was opened around a function ends with it");
 }
 
 /* The end of a block: its own cancellation goes on as a plain error, for a close handler
@@ -301,17 +315,13 @@ static int scope_close(lua_State *L)
     lua_settop(L, 2);
     if (s->task == NULL)
         return 0;
-    lull_scope *within = rt->task ? rt->task->scope : NULL;
-    while (within != NULL && within != &s->deadline.scope)
-        within = within->parent;
-    if (within == NULL || s->task != rt->task)
-        return luaL_error(L, "this scope belongs to another coroutine");
-    bool raise = lull_unwind(L, rt, within, lua_isnil(L, 2));
-    if (!raise && is_mine(L, rt, s)) {
-        lull_pushreason(L, within);
+    lull_scope_checkleave(L, rt, s);
+    bool raise = lull_unwind(L, rt, &s->deadline.scope, lua_isnil(L, 2));
+    if (!raise && lull_scope_raised(L, rt, s, 2)) {
+        lull_pushreason(L, &s->deadline.scope);
         raise = true;
     }
-    leave(L, rt, s);
+    lull_scope_leave(L, rt, s);
     return raise ? lua_error(L) : 0;
 }
 
@@ -369,7 +379,7 @@ static int scope_gc(lua_State *L)
 {
     struct scope *s = lua_touserdata(L, 1);
     if (s->task != NULL)
-        end(L, lull_runtime(L), s);
+        lull_scope_end(L, lull_runtime(L), s);
     return 0;
 }
 

@@ -178,17 +178,23 @@ static int conclude(lua_State *L, int status)
     bool well = status == LUA_OK || status == LUA_YIELD;
     if (t->scope != &t->own && lull_unwind(L, rt, &t->own, well))
         well = false; /* a block was left open: its error is on top */
-    if (well)
-        lull_settle(L, rt, LULL_AT_TASK, LULL_RESULT, lua_gettop(L) - LULL_AT_LINE);
-    else if (t->own.cancelled && lull_test(L, rt, -1, LULL_CANCEL)) {
-        lua_getiuservalue(L, -1, 1);
-        lull_settle(L, rt, LULL_AT_TASK, LULL_CANCELLED, 1);
-    } else {
-        if (lua_isnil(L, -1))
-            lua_pushliteral(L, "nil (error without a value)");
-        keep_story(L);
-        lull_settle(L, rt, LULL_AT_TASK, LULL_ERROR, 1);
+    unsigned state = LULL_RESULT;
+    int n = lua_gettop(L) - LULL_AT_LINE;
+    if (!well) {
+        n = 1;
+        if (t->own.cancelled && lull_test(L, rt, -1, LULL_CANCEL)) {
+            state = LULL_CANCELLED;
+            lua_getiuservalue(L, -1, 1);
+        } else {
+            state = LULL_ERROR;
+            if (lua_isnil(L, -1))
+                lua_pushliteral(L, "nil (error without a value)");
+            keep_story(L);
+        }
     }
+    if (t->own.parent != NULL)
+        lull_child_ends(L, rt, LULL_AT_TASK, state);
+    lull_settle(L, rt, LULL_AT_TASK, state, n);
     lua_settop(L, 0);
     return 0;
 }
@@ -212,13 +218,14 @@ static int settle_outside(lua_State *L)
 {
     struct task *t = lua_touserdata(L, 1);
     struct runtime *rt = lull_pushruntime(L);
-    if (t->own.cancelled) {
+    unsigned state = t->own.cancelled ? LULL_CANCELLED : LULL_ERROR;
+    if (state == LULL_CANCELLED)
         lull_pushheld(L, lull_scope_culprit(&t->own));
-        lull_settle(L, rt, 1, LULL_CANCELLED, 1);
-    } else {
+    else
         lua_pushliteral(L, "not enough memory");
-        lull_settle(L, rt, 1, LULL_ERROR, 1);
-    }
+    if (t->own.parent != NULL)
+        lull_child_ends(L, rt, 1, state);
+    lull_settle(L, rt, 1, state, 1);
     return 0;
 }
 
@@ -240,7 +247,10 @@ static void retire(struct runtime *rt, struct task *t, bool reusable)
     lua_State *L = rt->L, *co = t->co;
     uint32_t i = rt->idle.count++;
     t->co = NULL;
+    lull_scope *parent = t->own.parent;
     lull_scope_close(rt->loop, &t->own);
+    if (parent != NULL)
+        lull_child_ended(rt, t, parent);
     if (t->own.own != 0)
         lull_release(L, &t->own);
     if (rt->locals)
@@ -265,13 +275,13 @@ static void close_all(struct runtime *rt, struct task *t)
     rt->running = NULL;
     rt->task = t;
     rt->base = base;
+    lull_unwind(rt->L, rt, &t->own, false); /* as long as their stacks keep them alive */
     for (lua_State *co = t->co, *outer; co != base; co = outer) {
         outer = lull_link_of(co);
         lull_closethread(co, rt->L);
     }
     t->co = base;
     lull_closethread(base, rt->L);
-    lull_unwind(rt->L, rt, &t->own, false);
     rt->task = NULL;
     if (t->future.state == 0)
         settle(rt, t);

@@ -49,6 +49,8 @@ void lull_pushlabel(lua_State *L, int i); /* task 7 "worker", of the Task at i *
 void lull_append_site(lua_State *L, lua_State *base); /* "spawned at", to the top string */
 
 /* futurelib.c */
+lull_future *lull_tofuture(lua_State *L, struct runtime *rt, int i); /* or NULL */
+void lull_take(struct runtime *rt, lull_future *f); /* somebody looks, or will, how it ends */
 void lull_inherit_future(lua_State *L, const luaL_Reg *methods); /* into class Task */
 int lull_await_outcome(lua_State *L, int status, lua_KContext rc); /* of the future at 1 */
 int lull_pushoutcome(lua_State *L, struct runtime *rt, int i); /* pushes the results, or raises the error */
@@ -67,6 +69,15 @@ bool lull_unwind(lua_State *L, struct runtime *rt, lull_scope *until, bool well)
 void lull_scope_resume(lua_State *L, struct runtime *rt, int i);
 void lull_scope_pause(lua_State *L, struct runtime *rt, int i, lull_scope *outer);
 void lull_scope_drop(lua_State *L, struct runtime *rt, int i); /* it never goes on */
+
+/* grouplib.c: for tasks whose own scope has a parent, which is that of a group */
+/* The Task at i is about to be settled with what is on top (an error, a reason). */
+void lull_child_ends(lua_State *L, struct runtime *rt, int i, unsigned state);
+void lull_child_ended(struct runtime *rt, struct task *t, lull_scope *parent);
+void lull_child_daemon(struct runtime *rt, struct task *t); /* became one */
+
+/* report.c: t, which lives, did not suspend for so long. */
+void lull_report_slow(struct runtime *rt, struct task *t, int64_t ns);
 
 /* looplib.c */
 enum { LULL_LOOP_UNTAKEN = 1, LULL_LOOP_WATCHERS, LULL_LOOP_HANDLER }; /* uservalues */

@@ -180,6 +180,8 @@ static int task_daemon(lua_State *L)
     if (!(t->future.flags & LULL_DAEMON)) {
         t->future.flags |= LULL_DAEMON;
         lull_task_daemon(lull_runtime(L), t);
+        if (t->own.parent != NULL)
+            lull_child_daemon(lull_runtime(L), t);
     }
     lua_settop(L, 1);
     return 1;
