@@ -473,6 +473,24 @@ describe("serve", function()
     end, real)
   end)
 
+  it("gets rid of handlers that do not want to end", function()
+    local reports = {}
+    run(function()
+      local port, listener, task = serving(function()
+        while true do pcall(lull.sleep, 100) end
+      end)
+      local client <close> = connect(port)
+      until_(function() return #lull.tasks() == 3 end)
+      helper.turns(1)
+      task:cancel "enough"
+      assert.is_false(pcall(task.await, task))
+      assert.equal("", client:read "a")
+      listener:close()
+    end, {real = true, reports = reports})
+    assert.equal(1, #reports)
+    assert.matches("ignored its cancellation", reports[1].err)
+  end)
+
   it("keeps connections beyond the limit waiting", function()
     run(function()
       local now, most, served = 0, 0, 0

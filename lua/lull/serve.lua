@@ -39,19 +39,32 @@ local function failed(server, err, stream)
   end
 end
 
--- The body of a connection's task.  Leaving it, however, closes the stream first.
-local function connection(server, stream)
-  server.starting = server.starting - 1
-  local _ <close> = server.exit
-  local _ <close> = stream
-  local ok, err = xpcall(server.handler, core.handler, stream)
-  if not ok then failed(server, err, stream) end
+-- What a connection's task runs.  It is spare with the stack, for there may be thousands:
+-- with one more slot the stacks of many handlers would double.
+local function body(server)
+  local exit, handler = server.exit, server.handler
+  return function(stream)
+    server.unseen = server.unseen - 1
+    local _ <close> = exit
+    handler(stream)
+  end
 end
 
+-- Closed at the end of every connection, however it ends; the stream is still open then.
 local Exit = {}
 
-function Exit:__close()
-  self.server:forget(core.current())
+function Exit:__close(err)
+  local server, task = self.server, core.current()
+  if not task then -- closed the hard way
+    server.unseen = server.unseen + 1
+    core.spawn(server.sweep, server):daemon()
+    return
+  end
+  if err ~= nil then
+    task:take()
+    failed(server, err, server.tasks[task])
+  end
+  server:forget(task)
 end
 
 function Server:forget(task)
@@ -63,29 +76,32 @@ function Server:forget(task)
   core.rouse(self.listener)
 end
 
--- ---- accepting ----------------------------------------------------------------------
-
 -- A task that is cancelled before its first run never runs, and has to be looked for.
 function Server:sweep()
-  if self.starting == 0 then return end
+  if self.unseen == 0 then return end
   core.sleep(0)
-  if self.starting == 0 then return end
+  if self.unseen == 0 then return end
   for task in pairs(self.tasks) do
-    if task:done() then self:forget(task) end
+    if task:done() then
+      self.unseen = self.unseen - 1
+      self:forget(task)
+    end
   end
-  self.starting = 0
 end
+
+-- ---- accepting ----------------------------------------------------------------------
 
 -- Takes what comes until the listener is closed.  accept gives others a turn where
 -- there is no end to those who come.
 function Server:accept()
   local listener, accept, spawn = self.listener, core.accept, core.spawn
+  local connection = body(self)
   while true do
     local stream, message, code = accept(listener)
     if stream then
-      local task = spawn(connection, self, stream):daemon()
+      local task = spawn(connection, stream):daemon()
       self.tasks[task] = stream
-      self.count, self.starting = self.count + 1, self.starting + 1
+      self.count, self.unseen = self.count + 1, self.unseen + 1
       if self.count >= self.max_connections then
         self:sweep()
         while self.count >= self.max_connections and core.rest(listener) do end
@@ -156,7 +172,7 @@ local function new_server(listener, handler, opts)
     max_connections = positive(opts, "max_connections", MAX_CONNECTIONS),
     tasks = {}, -- of the connections, with their streams
     count = 0,
-    starting = 0, -- so many have not begun to run
+    unseen = 0, -- so many of them have not begun to run, or ended without a word
   }
   server.exit = setmetatable({ server = server }, Exit)
   return setmetatable(server, Server)
