@@ -125,30 +125,47 @@ static struct stream *begin(lua_State *L)
 
 static int read_somek(lua_State *L, int status, lua_KContext rc)
 {
-    struct stream *s = lua_touserdata(L, STREAM);
-    lua_Integer max = lua_gettop(L) > STREAM ? lua_tointeger(L, ARGUMENT) : 0;
+    lua_Integer max = lua_tointeger(L, ARGUMENT);
     struct want w = {SOME, max > 0 ? (size_t)max : SIZE_MAX, NULL, 0};
-    if (max > 0 || !lull_stream_fresh(s, (int)rc))
-        return read_item(L, (int)rc, &w, read_somek);
-    int n = lull_stream_receive(L, s); /* the way of an echo, written out */
-    if (n == -EAGAIN)
-        return lull_stream_await(L, s, DEADLINE, read_somek);
-    if (n <= 0)
-        return read_item(L, 0, &w, read_somek);
-    lua_pushlstring(L, s->in.data, (size_t)n);
-    lull_stream_take(L, s, (size_t)n);
-    return 1;
+    return read_item(L, (int)rc, &w, read_somek);
+}
+
+static int read_any(lua_State *L, struct stream *s, int rc);
+
+static int any_woken(lua_State *L, int status, lua_KContext stream)
+{
+    struct stream *s = (struct stream *)stream;
+    if (s->rt->task->scope->cancelled)
+        return lull_raisecancel(L, s->rt);
+    return read_any(L, s, s->rt->task->waiter.status);
+}
+
+/* All that is there, without a time limit: the way of an echo, written out. */
+static int read_any(lua_State *L, struct stream *s, int rc)
+{
+    struct runtime *rt = s->rt;
+    int n = lull_stream_fresh(s, rc) ? lull_stream_receive(L, s) : 0;
+    if (n > 0) {
+        lua_pushlstring(L, s->in.data, (size_t)n);
+        lull_stream_take(L, s, (size_t)n);
+        return 1;
+    }
+    if (n != -EAGAIN || s->timeout >= 0)
+        return read_somek(L, LUA_OK, rc);
+    rc = lull_io_wait(rt->loop, &s->io, LULL_READ, &rt->task->waiter);
+    return rc < 0 ? read_somek(L, LUA_OK, rc)
+                  : lull_park_raw(L, rt, (lua_KContext)s, any_woken);
 }
 
 /* stream:read_some ([max]) -> data | nil: what is there now, at least one byte. */
 static int read_some(lua_State *L)
 {
     struct stream *s = begin(L);
-    if (lua_gettop(L) > STREAM) {
-        luaL_argcheck(L, luaL_optinteger(L, ARGUMENT, 1) > 0, ARGUMENT, "must be positive");
-        lua_settop(L, ARGUMENT);
-    }
-    return lull_stream_enter(L, s, read_somek);
+    if (lua_gettop(L) == STREAM && lull_may(L, s->rt))
+        return read_any(L, s, 0);
+    luaL_argcheck(L, luaL_optinteger(L, ARGUMENT, 1) > 0, ARGUMENT, "must be positive");
+    lua_settop(L, ARGUMENT);
+    return lull_enter_slowly(L, s->rt, read_somek);
 }
 
 static int read_exactlyk(lua_State *L, int status, lua_KContext rc)

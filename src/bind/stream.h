@@ -44,24 +44,26 @@ enum {
     STREAM_CONNECTED = 32 /* a socket with a peer */
 };
 
+/* In order of use: the first 200 bytes are what a request touches. */
 struct stream {
     const void *tag;            /* says that this is one: &lull_stream_tag */
     struct runtime *rt;
-    lull_io io;
+    uint8_t flags;
+    uint8_t peer_size;          /* 0: has none, or a long one that the system knows */
+    int16_t in_error, out_error; /* -errno that has come, for every later call */
+    uint32_t id;
+    lua_Number timeout;         /* seconds of a call, < 0: none */
     struct buffer in;
     size_t scanned;             /* so many bytes of in are known to hold no line end */
-    struct chunk *head, *tail;  /* what is still to be sent */
+    struct chunk *head;         /* what is still to be sent */
     size_t queued;              /* bytes in there */
     uint64_t sent;              /* bytes that have left it, so far */
+    lull_io io;
+    struct chunk *tail;
     lull_waiter flusher;        /* sends them */
     lull_timer patience;        /* how long a closed stream may linger */
     lull_list writers;          /* who waits for them to be sent */
-    lua_Number timeout;         /* seconds of a call, < 0: none */
     struct stream_options opts;
-    uint32_t id;
-    int16_t in_error, out_error; /* -errno that has come, for every later call */
-    uint8_t flags;
-    uint8_t peer_size;          /* 0: has none, or a long one that the system knows */
     unsigned char peer[28];     /* asked for early: the system forgets it with a reset */
 };
 

@@ -26,16 +26,20 @@ static int lowk(lua_State *L, int status, lua_KContext rc)
     return 1;
 }
 
-static int writek(lua_State *L, int status, lua_KContext rc)
+static int take(lua_State *L, struct stream *s)
 {
-    struct stream *s = lua_touserdata(L, STREAM);
-    if (!(s->flags & STREAM_OPEN))
-        return lull_stream_fail(L, s, -ECANCELED);
     int why = lull_stream_write(L, s->rt->loop, s);
     if (why < 0)
         return lull_stream_fail(L, s, why);
     lua_settop(L, STREAM);
-    return s->queued > s->opts.high_water ? await_sent(L, s, 0, lowk) : 1;
+    bool high = s->head && s->queued > s->opts.high_water;
+    return high ? await_sent(L, s, 0, lowk) : 1;
+}
+
+static int writek(lua_State *L, int status, lua_KContext rc)
+{
+    struct stream *s = lua_touserdata(L, STREAM);
+    return s->flags & STREAM_OPEN ? take(L, s) : lull_stream_fail(L, s, -ECANCELED);
 }
 
 static struct stream *checkwrite(lua_State *L)
@@ -51,7 +55,9 @@ static struct stream *checkwrite(lua_State *L)
 static int stream_write(lua_State *L)
 {
     struct stream *s = checkwrite(L);
-    return lull_stream_enter(L, s, writek);
+    if (s->flags & STREAM_OPEN && lull_may(L, s->rt))
+        return take(L, s);
+    return lull_enter_slowly(L, s->rt, writek);
 }
 
 /* stream:try_write (...) -> stream | nil: never suspends, nor needs a task. */
