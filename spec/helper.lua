@@ -179,10 +179,11 @@ function helper.child(text, ...)
   return helper.execute(words)
 end
 
--- The same in the stock lua5.4 with the module lull.so; nil where there is no such Lua.
+-- The same in the stock lua5.4 with the module lull.so; nil where there is none, or where
+-- it cannot load a module with sanitizers.
 function helper.stock(text)
   local build = os.getenv "LULL_BUILD" or interpreter():match "^(.*)/" or "."
-  if not os.execute "command -v lua5.4 >/dev/null" then
+  if os.getenv "ASAN_OPTIONS" or not os.execute "command -v lua5.4 >/dev/null" then
     return nil
   end
   local dir <close> = helper.tempdir()
@@ -201,7 +202,7 @@ local function descriptors()
   return map
 end
 
--- Opens a file and finds its descriptor: the one with that path that was not there before.
+-- Opens a file and finds its descriptor: with that path, and not there before.
 function helper.open(path, mode)
   local before = descriptors()
   local f = assert(io.open(path, mode))
