@@ -19,7 +19,7 @@ struct sock {
 
 /* Pushes a Socket that is closed, and gives it a descriptor (which cannot fail). */
 struct sock *lull_newsock(lua_State *L);
-void lull_sock_open(struct sock *s, int fd, int family, int type);
+void lull_sock_open(lua_State *L, struct sock *s, int fd, int family, int type);
 
 /* Argument 1, an open Socket. */
 struct sock *lull_checksock(lua_State *L);

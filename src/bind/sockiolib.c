@@ -305,7 +305,7 @@ static int acceptk(lua_State *L, int status, lua_KContext rc)
         return await(L, s, LULL_READ, acceptk);
     if (fd < 0)
         return lull_sock_fail(L, s, fd);
-    lull_sock_open(lua_touserdata(L, EXTRA), fd, s->family, s->type);
+    lull_sock_open(L, lua_touserdata(L, EXTRA), fd, s->family, s->type);
     lua_pushvalue(L, EXTRA);
     return 1;
 }

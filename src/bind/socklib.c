@@ -28,8 +28,9 @@ struct sock *lull_newsock(lua_State *L)
     return s;
 }
 
-void lull_sock_open(struct sock *s, int fd, int family, int type)
+void lull_sock_open(lua_State *L, struct sock *s, int fd, int family, int type)
 {
+    lull_own(lull_runtime(L), fd, true);
     lull_io_init(&s->io, fd);
     s->family = (uint8_t)family;
     s->type = (uint8_t)type;
@@ -37,12 +38,13 @@ void lull_sock_open(struct sock *s, int fd, int family, int type)
 }
 
 /* Takes the descriptor away; who waits on it is told. */
-static int close_sock(struct sock *s)
+static int close_sock(struct runtime *rt, struct sock *s)
 {
     int fd = s->io.watch.fd;
     if (!s->open)
         return -1;
     s->open = false;
+    lull_own(rt, fd, false);
     lull_io_close(&s->io);
     s->io.watch.fd = -1;
     return fd;
@@ -213,20 +215,21 @@ static int sock_fileno(lua_State *L)
 /* socket:detach () -> fd: the caller's from now on; the socket is closed without it. */
 static int sock_detach(lua_State *L)
 {
-    lua_pushinteger(L, close_sock(lull_checksock(L)));
+    lua_pushinteger(L, close_sock(lull_runtime(L), lull_checksock(L)));
     return 1;
 }
 
 int lull_sock_detach(lua_State *L, struct runtime *rt, int i)
 {
-    return close_sock(lull_check(L, rt, i, LULL_SOCKET));
+    return close_sock(rt, lull_check(L, rt, i, LULL_SOCKET));
 }
 
 /* socket:close (): a second time does nothing; who waits gets nil, "ECANCELED: ...". */
 static int sock_close(lua_State *L)
 {
-    struct sock *s = lull_check(L, lull_runtime(L), 1, LULL_SOCKET);
-    int fd = close_sock(s);
+    struct runtime *rt = lull_runtime(L);
+    struct sock *s = lull_check(L, rt, 1, LULL_SOCKET);
+    int fd = close_sock(rt, s);
     if (fd >= 0)
         sys_close(fd);
     if (s->kept) {
@@ -266,7 +269,7 @@ static int newsocket(lua_State *L)
     int fd = sys_socket((enum sys_family)family, (enum sys_type)type);
     if (fd < 0)
         return lull_pushfail(L, fd, NULL);
-    lull_sock_open(s, fd, family, type);
+    lull_sock_open(L, s, fd, family, type);
     return 1;
 }
 
@@ -293,8 +296,8 @@ static int newpair(lua_State *L)
     int rc = sys_pair((enum sys_type)type, fd);
     if (rc < 0)
         return lull_pushfail(L, rc, NULL);
-    lull_sock_open(a, fd[0], SYS_UNIX, type);
-    lull_sock_open(b, fd[1], SYS_UNIX, type);
+    lull_sock_open(L, a, fd[0], SYS_UNIX, type);
+    lull_sock_open(L, b, fd[1], SYS_UNIX, type);
     return 2;
 }
 
