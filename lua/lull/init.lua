@@ -120,28 +120,26 @@ end
 local unhandled -- the script's handler; nil: the default
 
 local function print_failure(err, traceback, task)
-  core.failed()
   local text = tostring(err)
   io.stdout:flush()
   io.stderr:write("lull: ", task and tostring(task) or "callback", ": ", text, "\n",
                   traceback and traceback .. "\n" or "")
 end
-
-local function report(err, traceback, task)
-  local loop = core.has_loop() and core.loop()
-  local handler = loop and core.loop_handler(loop) or unhandled or print_failure
-  local ok, message = xpcall(handler, core.handler, err, traceback, task)
-  if not ok then print_failure(message, core.traceback(message)) end
-end
-core.on_report(report)
 core.print_failure = print_failure -- for the prompt, which writes around it
 
--- The same for the modules in Lua; quiet ones do not count for the exit code.
+-- Tells the handler of an error that nobody looks at; quiet ones are no failures.
 function core.report(err, traceback, task, quiet)
-  local before = core.failures()
-  report(err, traceback, task)
-  if quiet then core.failed(before) end
+  local loop = core.has_loop() and core.loop()
+  local handler = loop and core.loop_handler(loop) or unhandled
+  if handler then
+    local ok, message = xpcall(handler, core.handler, err, traceback, task)
+    if ok then return end
+    err, traceback, task = message, core.traceback(message), nil
+  end
+  if not quiet then core.failed() end
+  core.print_failure(err, traceback, task)
 end
+core.on_report(core.report)
 
 -- fn(err, traceback, task | nil) is told of every failure that nobody looks at; nil
 -- restores the default, which prints it.  Returns the previous handler.

@@ -55,6 +55,7 @@ struct runtime {
     bool locals;         /* some task local was set: tasks inherit them */
     int child_status, child_count; /* how the nested coroutine just ended or yielded */
     unsigned paused;     /* nested coroutines that are paused inside scopes of theirs */
+    int64_t slow;        /* ns that a resume may take before it is told, or 0 */
     unsigned failures;   /* reported by the default handler and not taken since */
     uint32_t ids;        /* of tasks, so far */
     uint32_t streams;    /* ids of streams, so far */

@@ -323,28 +323,31 @@ static void close_condemned(struct runtime *rt, struct task *t)
     lull_kill(rt, t);
 }
 
-/* The base coroutine came back without having parked. */
-static void came_back(struct runtime *rt, struct task *t, int status, int n)
+/* The base coroutine came back without having parked.  Returns whether t lives on. */
+static bool came_back(struct runtime *rt, struct task *t, int status, int n)
 {
-    if (status == LUA_OK && t->future.state != 0) {
-        retire(rt, t, true);
-    } else if (status == LUA_YIELD) { /* foreign code yielded past us: a turn for others */
+    if (status == LUA_YIELD) { /* foreign code yielded past us: a turn for others */
         lua_pop(t->co, n);
         if (t->future.flags & LULL_ESCAPED)
             lua_pushlightuserdata(t->co, (void *)&parked);
         lull_wait(&t->waiter);
         lull_wake(rt->loop, &t->waiter, 0);
-    } else { /* no memory to end in, or no C stack to begin on */
+        return true;
+    }
+    if (status == LUA_OK && t->future.state != 0)
+        retire(rt, t, true);
+    else { /* no memory to end in, or no C stack to begin on */
         lull_pushtask(rt->L, rt, t);
         close_all(rt, t);
     }
+    return false;
 }
 
 /* ---- resuming ------------------------------------------------------------------------------- */
 
 /* Resumes the innermost coroutine of t, and as long as nested ones end or yield, those
-   that had resumed them. */
-static void drive(struct runtime *rt, struct task *t, int nargs)
+   that had resumed them.  Returns whether t lives on; if not it may be gone any time. */
+static bool drive(struct runtime *rt, struct task *t, int nargs)
 {
     lua_State *co = t->co, *base = t->future.flags & LULL_NESTED ? lull_base_of(rt, t) : co;
     rt->task = t;
@@ -374,9 +377,9 @@ static void drive(struct runtime *rt, struct task *t, int nargs)
         }
         if (co == base) {
             t->future.flags &= (uint8_t)~LULL_NESTED;
+            rt->running = NULL;
             rt->task = NULL;
-            came_back(rt, t, status, n);
-            break;
+            return came_back(rt, t, status, n);
         }
         rt->child_status = status;
         rt->child_count = n;
@@ -385,15 +388,37 @@ static void drive(struct runtime *rt, struct task *t, int nargs)
     }
     rt->running = NULL;
     rt->task = NULL;
-    if (t->future.flags & LULL_CONDEMNED && t->co != NULL)
-        close_condemned(rt, t);
+    if (!(t->future.flags & LULL_CONDEMNED))
+        return true;
+    close_condemned(rt, t);
+    return false;
+}
+
+/* The same with an eye on the clock, for loops that are being debugged. */
+static void drive_watched(struct runtime *rt, struct task *t, int nargs)
+{
+    lull_refresh(rt->loop);
+    int64_t start = lull_now(rt->loop);
+    bool lives = drive(rt, t, nargs);
+    lull_refresh(rt->loop);
+    int64_t took = lull_now(rt->loop) - start;
+    if (took > rt->slow && lives)
+        lull_report_slow(rt, t, took);
+}
+
+static void run(struct runtime *rt, struct task *t, int nargs)
+{
+    if (rt->slow)
+        drive_watched(rt, t, nargs);
+    else
+        drive(rt, t, nargs);
 }
 
 static void task_step(lull_loop *loop, lull_waiter *w)
 {
     struct task *t = container_of(w, struct task, waiter);
     lull_timer_stop(loop, &t->timer);
-    drive(lull_loop_user(loop), t, 0);
+    run(lull_loop_user(loop), t, 0);
 }
 
 static void task_start(lull_loop *loop, lull_waiter *w)
@@ -404,7 +429,7 @@ static void task_start(lull_loop *loop, lull_waiter *w)
     if (t->own.cancelled) /* before its first run: the body never runs */
         lull_kill(rt, t);
     else
-        drive(rt, t, lua_gettop(t->co) - 1);
+        run(rt, t, lua_gettop(t->co) - 1);
 }
 
 struct task *lull_task_of(lull_waiter *w)

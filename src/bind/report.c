@@ -1,0 +1,226 @@
+/* Failures that nobody looks at, and the errors of what runs outside of any task.
+
+   A failed task or future is taken when somebody looks at how it ended.  One that stays
+   untaken for a second of loop time, or until the end, is told to the handler of its
+   loop; whoever takes it after all is not blamed for it in the exit code. */
+#include "looplib.h"
+
+static const char report_key;
+
+/* ---- outside of tasks --------------------------------------------------------------------- */
+
+void lull_report(lua_State *L, struct runtime *rt, int i)
+{
+    (void)rt;
+    i = i ? lua_absindex(L, i) : 0;
+    luaL_checkstack(L, 8, NULL);
+    lull_pushheld(L, &report_key);
+    lua_insert(L, -3);
+    if (i)
+        lua_pushvalue(L, i);
+    else
+        lua_pushnil(L);
+    lua_call(L, 3, 0);
+}
+
+/* slow (Task, seconds): tells that it did not suspend for so long; no failure. */
+static int report_slow(lua_State *L)
+{
+    struct task *t = lua_touserdata(L, 1);
+    lull_pushheld(L, &report_key);
+    lull_pushlabel(L, 1);
+    lua_pushfstring(L, "%s did not suspend for %f s", lua_tostring(L, -1), lua_tonumber(L, 2));
+    lua_replace(L, -2);
+    lull_pushstack(L, t);
+    lua_pushvalue(L, 1);
+    lua_pushboolean(L, true);
+    lua_call(L, 4, 0);
+    return 0;
+}
+
+void lull_report_slow(struct runtime *rt, struct task *t, int64_t ns)
+{
+    lua_State *L = rt->L;
+    lua_pushcfunction(L, report_slow);
+    lull_pushtask(L, rt, t);
+    lua_pushnumber(L, (lua_Number)ns / 1e9);
+    if (lua_pcall(L, 2, 0, 0) != LUA_OK)
+        lua_pop(L, 1);
+}
+
+static int report_callback(lua_State *L)
+{
+    struct runtime *rt = lull_pushruntime(L);
+    lua_settop(L, 1);
+    lull_pushtraceback(L, 1);
+    lull_report(L, rt, 0);
+    return 0;
+}
+
+/* Calls what stands on rt->L with n arguments, outside of any task; errors are reported. */
+static void call_protected(struct runtime *rt, int n)
+{
+    lua_State *L = rt->L;
+    lua_pushcfunction(L, lull_handler);
+    lua_insert(L, -n - 2);
+    int handler = lua_gettop(L) - n - 1;
+    if (lua_pcall(L, n, 0, handler) != LUA_OK) {
+        lua_pushcfunction(L, report_callback);
+        lua_insert(L, -2);
+        if (lua_pcall(L, 1, 0, 0) != LUA_OK)
+            lua_pop(L, 1); /* a report that fails has been told all the same */
+    }
+    lua_pop(L, 1);
+}
+
+void lull_callback(struct runtime *rt, lua_CFunction function, void *ud)
+{
+    lua_pushcfunction(rt->L, function);
+    lua_pushlightuserdata(rt->L, ud);
+    call_protected(rt, 1);
+}
+
+/* ---- the untaken -------------------------------------------------------------------- */
+
+/* The table is a list of futures, each followed by the time when its grace ends. */
+void lull_untaken(lua_State *L, struct runtime *rt, int i)
+{
+    lull_future *f = lua_touserdata(L, i);
+    struct loop *o = f->loop ? lull_home(rt, f->loop) : rt->object;
+    if (o == NULL || o->core == NULL)
+        return;
+    int64_t deadline = lull_now(o->core) + 1000000000;
+    i = lua_absindex(L, i);
+    lull_pushheld(L, o);
+    lua_getiuservalue(L, -1, LULL_LOOP_UNTAKEN);
+    lua_Integer n = luaL_len(L, -1);
+    lua_pushvalue(L, i);
+    lua_rawseti(L, -2, n + 1);
+    lua_pushinteger(L, deadline);
+    lua_rawseti(L, -2, n + 2);
+    lua_pop(L, 2);
+    if (!lull_timer_started(&o->review_timer)) {
+        lull_wait(&o->review);
+        lull_timer_start(o->core, &o->review_timer, deadline, 0);
+    }
+}
+
+/* Reports the futures of the list whose time has come, unless somebody has taken them. */
+static int review_untaken(lua_State *L)
+{
+    struct loop *o = lua_touserdata(L, 1);
+    struct runtime *rt = lull_pushruntime(L);
+    int64_t now = rt->object == o && o->end == UNTIL_STOPPED ? lull_now(o->core) : INT64_MAX;
+    lull_pushheld(L, o);
+    lua_getiuservalue(L, -1, LULL_LOOP_UNTAKEN);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, -4, LULL_LOOP_UNTAKEN);
+    lua_replace(L, 1);
+    int list = lua_gettop(L);
+    lua_Integer kept = 0;
+    for (lua_Integer j = 1; lua_rawgeti(L, list, j) != LUA_TNIL; j += 2, lua_settop(L, list)) {
+        lull_future *f = lua_touserdata(L, -1);
+        if (f->flags & LULL_TAKEN)
+            continue;
+        lua_rawgeti(L, list, j + 1);
+        if (lua_tointeger(L, -1) > now) {
+            lua_rawseti(L, 1, kept + 2);
+            lua_rawseti(L, 1, kept + 1);
+            kept += 2;
+            continue;
+        }
+        lua_settop(L, list + 1);
+        lua_getiuservalue(L, -1, 1);
+        if (!lull_hasextra(L, -2))
+            lua_pushnil(L);
+        else {
+            lua_getfield(L, -1, "traceback");
+            lua_remove(L, -2);
+        }
+        unsigned before = rt->failures;
+        lull_report(L, rt, f->flags & LULL_IS_TASK ? list + 1 : 0);
+        if (rt->failures > before)
+            f->flags |= LULL_REPORTED;
+    }
+    if (lua_rawgeti(L, 1, 2) == LUA_TNUMBER) {
+        lull_wait(&o->review);
+        lull_timer_start(o->core, &o->review_timer, lua_tointeger(L, -1), 0);
+    }
+    return 0;
+}
+
+static void review(lull_loop *core, lull_waiter *w)
+{
+    lull_callback(lull_loop_user(core), review_untaken, container_of(w, struct loop, review));
+}
+
+void lull_review_init(struct loop *o)
+{
+    lull_waiter_init(&o->review, review);
+    lull_timer_init(&o->review_timer, &o->review);
+}
+
+void lull_review(struct runtime *rt, struct loop *o)
+{
+    o->end = UNTIL_EMPTY;
+    lull_callback(rt, review_untaken, o);
+    o->end = UNTIL_STOPPED;
+}
+
+/* ---- functions ------------------------------------------------------------------------ */
+
+/* on_report (fn): who is told of errors that nobody looks at */
+static int on_report(lua_State *L)
+{
+    lua_settop(L, 1);
+    lull_hold(L, &report_key);
+    return 0;
+}
+
+/* failed () counts a failure that the default handler tells; failures () -> how many of
+   them nobody has taken since */
+static int failed(lua_State *L)
+{
+    lull_runtime(L)->failures++;
+    return 0;
+}
+
+static int failures(lua_State *L)
+{
+    lua_pushinteger(L, lull_runtime(L)->failures);
+    return 1;
+}
+
+/* handler: the message handler of everything that lull calls. */
+static int handler(lua_State *L)
+{
+    return lull_handler(L);
+}
+
+/* loop_handler (loop [, fn | false]) -> previous: its own handler of unhandled errors */
+static int loop_handler(lua_State *L)
+{
+    struct loop *o = lull_check(L, lull_runtime(L), 1, LULL_LOOP);
+    (void)o;
+    lua_settop(L, 2);
+    lua_getiuservalue(L, 1, LULL_LOOP_HANDLER);
+    if (!lua_isnil(L, 2)) {
+        lua_pushvalue(L, 2);
+        if (!lua_toboolean(L, 2)) {
+            lua_pop(L, 1);
+            lua_pushnil(L);
+        }
+        lua_setiuservalue(L, 1, LULL_LOOP_HANDLER);
+    }
+    return 1;
+}
+
+static const luaL_Reg functions[] = {{"on_report", on_report}, {"failed", failed},
+                                     {"failures", failures},   {"handler", handler},
+                                     {"loop_handler", loop_handler}, {NULL, NULL}};
+
+void lull_open_report(lua_State *L)
+{
+    lull_setfuncs(L, functions);
+}

@@ -1,0 +1,328 @@
+/* Running a loop: until a future is done, until everybody has ended, or for ever; what a
+   deadlock is told as; and the end, at which everybody is cancelled and waited for.
+
+   User code may run only inside protected calls here: the loop of the core knows no
+   longjmp, so nothing may be raised between begin and end_run. */
+#include "looplib.h"
+
+#include <errno.h>
+
+static const char deadlock_key;
+
+/* What a run lays over the runtime and gives back: runs nest (virtual clocks). */
+struct frame {
+    lua_State *running, *L, *base, *outer;
+    struct task *task;
+    lull_loop *loop;
+    struct loop *object;
+    int budget;
+    int64_t slow;
+};
+
+static struct frame begin(lua_State *L, struct runtime *rt, struct loop *o)
+{
+    struct frame saved = {rt->running, rt->L, rt->base, rt->outer, rt->task,
+                          rt->loop, rt->object, rt->budget, rt->slow};
+    rt->running = rt->outer = NULL;
+    rt->task = NULL;
+    rt->L = L;
+    rt->loop = o->core;
+    rt->object = o;
+    rt->slow = o->debug ? o->slow : 0;
+    o->running = true;
+    return saved;
+}
+
+static void end_run(struct runtime *rt, struct loop *o, struct frame saved)
+{
+    o->running = false;
+    rt->running = saved.running;
+    rt->L = saved.L;
+    rt->base = saved.base;
+    rt->outer = saved.outer;
+    rt->task = saved.task;
+    rt->loop = saved.loop;
+    rt->object = saved.object;
+    rt->budget = saved.budget;
+    rt->slow = saved.slow;
+}
+
+/* Calls f(L, task) for every live task of the loop, in order of id; f may end them. */
+static void each_task(lua_State *L, struct runtime *rt, struct loop *o,
+                      void (*f)(lua_State *L, struct runtime *rt, struct task *t))
+{
+    lua_newtable(L);
+    lull_pushtasks(L, rt, o->serial);
+    int list = lua_gettop(L);
+    for (lua_Integer j = 1; lua_rawgeti(L, list, j) != LUA_TNIL; j++) {
+        struct task *t = lua_touserdata(L, -1);
+        if (t->co != NULL)
+            f(L, rt, t);
+        lua_settop(L, list);
+    }
+    lua_settop(L, list - 2);
+}
+
+static void cancel_task(lua_State *L, struct runtime *rt, struct task *t)
+{
+    lua_pushliteral(L, "the loop ends");
+    lull_cancel(L, rt->loop, &t->own, -ECANCELED, lua_gettop(L));
+}
+
+
+static void kill_task(lua_State *L, struct runtime *rt, struct task *t)
+{
+    (void)L;
+    cancel_task(L, rt, t);
+    lull_kill(rt, t);
+}
+
+static void until_done(lull_loop *core, lull_waiter *w)
+{
+    (void)w;
+    lull_loop_stop(core);
+}
+
+/* One line and the stack of each task. */
+static void push_deadlock(lua_State *L, struct runtime *rt, struct loop *o)
+{
+    luaL_Buffer b;
+    int top = lua_gettop(L);
+    lull_pushtasks(L, rt, o->serial);
+    luaL_buffinit(L, &b);
+    luaL_addstring(&b, "deadlock: nothing can wake any of these tasks");
+    for (lua_Integer j = 1;; j++) {
+        if (lua_rawgeti(L, top + 1, j) == LUA_TNIL)
+            break;
+        struct task *t = lua_touserdata(L, -1);
+        luaL_tolstring(L, -1, NULL);
+        lull_pushstack(L, t);
+        lua_pushfstring(L, "\n%s\n%s", lua_tostring(L, -2), lua_tostring(L, -1));
+        lua_insert(L, -4);
+        lua_pop(L, 3);
+        luaL_addvalue(&b);
+    }
+    lua_pop(L, 1);
+    luaL_pushresult(&b);
+    lua_replace(L, top + 1);
+    lua_settop(L, top + 1);
+}
+
+static int deadlock_report(lua_State *L)
+{
+    struct runtime *rt = lull_pushruntime(L);
+    push_deadlock(L, rt, rt->object);
+    if (lull_pushheld(L, &deadlock_key) == LUA_TFUNCTION) {
+        lua_pushvalue(L, -2);
+        lua_call(L, 1, 1);
+        if (lua_toboolean(L, -1))
+            return 0; /* somebody knows what to do */
+    }
+    lua_pop(L, 1);
+    return 1;
+}
+
+/* Runs the core's loop.  Returns false, with a message pushed, when it cannot go on. */
+static bool run_core(lua_State *L, struct loop *o, int (*run)(lull_loop *loop))
+{
+    for (;;) {
+        int rc = run(o->core);
+        if (rc == 0)
+            return true;
+        if (rc != -EDEADLK) {
+            lull_pushfail(L, rc, NULL);
+            lua_pop(L, 1);
+            lua_remove(L, -2);
+            return false;
+        }
+        lull_pushruntime(L); /* upvalue 1 of whoever asks lull_runtime */
+        lua_pushcclosure(L, deadlock_report, 1);
+        if (lua_pcall(L, 0, 1, 0) != LUA_OK || !lua_isnil(L, -1))
+            return false;
+        lua_pop(L, 1);
+    }
+}
+
+/* Runs until nobody but daemons is left; false, with a report pushed, on a deadlock. */
+static bool drain(lua_State *L, struct loop *o)
+{
+    o->end = UNTIL_DAEMONS;
+    bool well = lull_drained(o) || run_core(L, o, lull_loop_run);
+    o->end = UNTIL_STOPPED;
+    return well;
+}
+
+/* Cancels everybody and runs until nobody is left; who cannot be woken any more, or finds
+   no end within a hundred rounds, is ended the hard way. */
+static void clear(lua_State *L, struct runtime *rt, struct loop *o)
+{
+    o->end = UNTIL_EMPTY;
+    each_task(L, rt, o, cancel_task);
+    while (!lull_drained(o)) {
+        if (lull_loop_run(o->core) == 0)
+            continue;
+        each_task(L, rt, o, kill_task);
+        o->lingering = 0;
+    }
+    o->end = UNTIL_STOPPED;
+}
+
+/* Runs until the future at i is done.  False, with an error pushed, when it cannot be. */
+static bool run_until(lua_State *L, struct loop *o, int i)
+{
+    lull_future *f = lua_touserdata(L, i);
+    if (f->state != 0)
+        return true;
+    lull_waiter_init(&o->until, until_done);
+    lull_future_wait(o->core, f, &o->until);
+    bool well = run_core(L, o, lull_loop_run);
+    lull_forget(&o->until);
+    if (well && f->state == 0) {
+        lua_pushliteral(L, "the loop was stopped before the future was done");
+        return false;
+    }
+    return well;
+}
+
+/* (runtime, fn, ...) -> Task */
+static int spawn_protected(lua_State *L)
+{
+    lull_spawn(L, lua_touserdata(L, 1), lua_gettop(L) - 2, NULL);
+    return 1;
+}
+
+/* Spawns the main task of function and arguments from index 2 on: it stands there then.
+   Nothing may be raised once the runtime has been laid over, so this comes first. */
+static struct task *spawn_main(lua_State *L, struct runtime *rt, struct loop *o)
+{
+    lull_loop *loop = rt->loop;
+    struct loop *object = rt->object;
+    luaL_checkstack(L, 40, NULL); /* the run itself pushes on this state */
+    rt->loop = o->core;
+    rt->object = o;
+    lua_pushcfunction(L, spawn_protected);
+    lua_pushlightuserdata(L, rt);
+    lua_rotate(L, 2, 2);
+    int status = lua_pcall(L, lua_gettop(L) - 2, 1, 0);
+    rt->loop = loop;
+    rt->object = object;
+    if (status != LUA_OK)
+        lua_error(L);
+    return lua_touserdata(L, 2);
+}
+
+/* A loop runs where no loop runs, or, on the virtual clock, anywhere. */
+static struct loop *checkidle(lua_State *L)
+{
+    struct runtime *rt = lull_runtime(L);
+    struct loop *o = lull_checkloopobject(L);
+    if (o->running)
+        luaL_error(L, "the loop is running already");
+    if (rt->loop != NULL && !o->virtual_clock)
+        luaL_error(L, "a loop cannot run inside of another one");
+    return o;
+}
+
+/* loop:run (fn, ...) -> results: fn as the main task, then every task that is no daemon;
+   then daemons are cancelled.  If fn fails all the others are cancelled at once. */
+static int loop_run(lua_State *L)
+{
+    struct runtime *rt = lull_runtime(L);
+    struct loop *o = checkidle(L);
+    luaL_checkany(L, 2);
+    struct task *main = spawn_main(L, rt, o);
+    struct frame saved = begin(L, rt, o);
+    bool well = run_until(L, o, 2);
+    if (well && main->future.state == LULL_RESULT)
+        well = drain(L, o);
+    main->future.flags |= LULL_TAKEN;
+    clear(L, rt, o);
+    lull_review(rt, o);
+    end_run(rt, o, saved);
+    if (!well)
+        return lua_error(L);
+    return lull_pushoutcome(L, rt, 2);
+}
+
+/* loop:run_until_complete (fn | future, ...) -> results: other tasks stay where they are. */
+static int run_until_complete(lua_State *L)
+{
+    struct runtime *rt = lull_runtime(L);
+    struct loop *o = checkidle(L);
+    bool future = lull_test(L, rt, 2, LULL_FUTURE) || lull_test(L, rt, 2, LULL_TASK);
+    luaL_checkany(L, 2);
+    if (!future)
+        spawn_main(L, rt, o);
+    lull_future *f = lua_touserdata(L, 2);
+    f->flags |= LULL_TAKEN;
+    if (lull_future_bind(o->core, f) < 0)
+        return luaL_error(L, "the future belongs to another loop");
+    struct frame saved = begin(L, rt, o);
+    bool well = run_until(L, o, 2);
+    end_run(rt, o, saved);
+    return well ? lull_pushoutcome(L, rt, 2) : lua_error(L);
+}
+
+/* loop:run_forever (): until loop:stop */
+static int run_forever(lua_State *L)
+{
+    struct runtime *rt = lull_runtime(L);
+    struct loop *o = checkidle(L);
+    struct frame saved = begin(L, rt, o);
+    bool well = run_core(L, o, lull_loop_run_forever);
+    end_run(rt, o, saved);
+    return well ? 0 : lua_error(L);
+}
+
+/* Frees what a loop holds; its tasks have ended or are given up. */
+static void free_loop(lua_State *L, struct runtime *rt, struct loop *o)
+{
+    for (struct loop **p = &rt->loops; *p != NULL; p = &(*p)->next)
+        if (*p == o) {
+            *p = o->next;
+            break;
+        }
+    lull_release(L, o);
+    lull_loop_free(o->core);
+    o->core = NULL;
+}
+
+/* loop:close (): cancels and ends what still runs on it, then frees it. */
+int lull_loop_close(lua_State *L)
+{
+    struct runtime *rt = lull_runtime(L);
+    struct loop *o = lull_check(L, rt, 1, LULL_LOOP);
+    if (o->core == NULL)
+        return 0;
+    if (o->running)
+        return luaL_error(L, "the loop is running");
+    luaL_checkstack(L, 40, NULL);
+    struct frame saved = begin(L, rt, o);
+    clear(L, rt, o);
+    lull_review(rt, o);
+    end_run(rt, o, saved);
+    free_loop(L, rt, o);
+    return 0;
+}
+
+/* on_deadlock (fn): is told the report, and may know what to do. */
+static int on_deadlock(lua_State *L)
+{
+    lua_settop(L, 1);
+    lull_hold(L, &deadlock_key);
+    return 0;
+}
+
+static const luaL_Reg methods[] = {{"run", loop_run},
+                                   {"run_until_complete", run_until_complete},
+                                   {"run_forever", run_forever},
+                                   {"close", lull_loop_close},
+                                   {NULL, NULL}};
+
+static const luaL_Reg functions[] = {{"on_deadlock", on_deadlock}, {NULL, NULL}};
+
+void lull_open_run(lua_State *L)
+{
+    lull_addmethods(L, LULL_LOOP, methods);
+    lull_setfuncs(L, functions);
+}
