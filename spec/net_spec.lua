@@ -365,6 +365,29 @@ describe("serve", function()
     end, real)
   end)
 
+  it("does so on every selector, in whatever order the tasks run", function()
+    for _, backend in helper.backends() do
+      for seed = 1, 5 do
+        run(function()
+          local port, listener, task = serving(echo, {max_connections = 4})
+          local tasks = {}
+          for i = 1, 10 do
+            tasks[i] = lull.spawn(function()
+              local client <close> = connect(port)
+              for round = 1, 3 do
+                local line = i .. "." .. round
+                assert.equal(line, ask(client, line))
+              end
+            end)
+          end
+          for i = 1, 10 do tasks[i]:await() end
+          listener:close()
+          assert.is_true(task:await())
+        end, {selector = backend, seed = seed, real = true})
+      end
+    end
+  end)
+
   it("closes the stream when the handler returns", function()
     run(function()
       local port, _, _, _ <close> = serving(function(stream) stream:write "bye" end)
