@@ -167,6 +167,8 @@ static void decide(lua_State *L, struct runtime *rt, struct group *g, int i, uns
 static void tell_later(lua_State *L, struct group *g, int i)
 {
     struct task *t = lua_touserdata(L, i);
+    if (!list_empty(&t->future.waiters))
+        return; /* somebody awaits it */
     bool known = (t->future.flags & LULL_TAKEN) || is_first(L, g, -1);
     t->future.flags |= LULL_TAKEN;
     if (known)
