@@ -1,6 +1,6 @@
--- Task locals: variables of which every task has its own, and begins with what its spawner
--- had.  A task's values are a table that is never changed: setting copies it, spawning
--- shares it.
+-- Task locals: variables of which every task has its own, and begins with what its
+-- spawner had.  The values of a task are a table that is never changed: setting copies
+-- it, spawning shares it.
 local core = require "lull.core"
 
 local Local = { __name = "TaskLocal" }

@@ -9,9 +9,9 @@ local core = require "lull.core"
 local enter, new_lot, fail, compare = core.enter, core.lot, core.fail, core.compare
 local EVERYBODY = math.maxinteger
 
--- stored: how many items there are; promised: how many of them wait for the task that will
--- get them; unfinished: for join; getters, putters, joiners: lots of those who wait.
--- While anybody waits to get nothing is free, while anybody waits to put there is no room.
+-- stored: how many items there are; promised: how many of them wait for the task that
+-- will get them; unfinished: for join; getters, putters, joiners: lots of those who wait.
+-- While anybody waits to get nothing is free; while anybody waits to put, no room is.
 local Queue = {}
 
 local function count_free(queue)
@@ -64,14 +64,15 @@ local function remove_free(queue)
 end
 
 local function check_item(v, method)
-  if v == nil then error(("bad argument #1 to '%s' (nil is no item)"):format(method), 3) end
+  if v ~= nil then return end
+  error(("bad argument #1 to '%s' (nil is no item)"):format(method), 3)
 end
 
 local function closed()
   return fail("EPIPE", "queue is closed")
 end
 
--- ---- putting and getting ---------------------------------------------------------------
+-- ---- putting and getting --------------------------------------------------------------
 
 -- What has been let in has happened, even if the task is cancelled in the same moment.
 local function wait_to_put(queue, v)
@@ -134,7 +135,7 @@ function Queue:items()
   return self.get, self
 end
 
--- ---- the rest --------------------------------------------------------------------------
+-- ---- the rest -------------------------------------------------------------------------
 
 function Queue:size()
   return count_free(self)
@@ -184,7 +185,7 @@ function Queue:__tostring()
   return ("%s (%s): %p"):format(self.name, table.concat(state, ", "), self)
 end
 
--- ---- stores ----------------------------------------------------------------------------
+-- ---- stores ---------------------------------------------------------------------------
 
 -- A queue with the store that push and pop keep in it.
 local function new_class(name)
@@ -227,8 +228,8 @@ function Lifo:pop()
   return v
 end
 
--- A binary heap, and beside it the number of each item, for ties.  Comparing may raise, so
--- first the way of an item is found and then it is gone.
+-- A binary heap, and beside it the number of each item, for ties.  Comparing may raise,
+-- so first the way of an item is found and then it is gone.
 local Priority = new_class "priority_queue"
 
 local function is_less(a, b)
@@ -251,8 +252,8 @@ end
 local function find_below(queue, v, number, last)
   local way, place = {}, 2
   while place <= last do
-    local right = place + 1
-    if right <= last and before(queue, queue.store[right], queue.numbers[right], place) then
+    local right = place < last and place + 1
+    if right and before(queue, queue.store[right], queue.numbers[right], place) then
       place = right
     end
     if before(queue, v, number, place) then break end
@@ -297,7 +298,7 @@ function Priority:pop()
   return top
 end
 
--- ---- making them -----------------------------------------------------------------------
+-- ---- making them ----------------------------------------------------------------------
 
 local function new(class, limit)
   local integer = math.tointeger(limit == nil and 0 or tonumber(limit))

@@ -35,7 +35,7 @@ local function describe(self, name, state)
   return ("%s (%s): %p"):format(name, state, self)
 end
 
--- ---- lock ------------------------------------------------------------------------------
+-- ---- lock -----------------------------------------------------------------------------
 
 -- guard: nil while free; the guard of the holder; true from the release that hands the
 -- lock over until the next in line runs.
@@ -100,7 +100,7 @@ function Guard:__tostring()
   return self.lock.guard == self and "guard (holds)" or "guard (released)"
 end
 
--- ---- event -----------------------------------------------------------------------------
+-- ---- event ----------------------------------------------------------------------------
 
 -- values: packed, or false for none; nil while the event is not set.
 local Event = new_class "Event"
@@ -150,7 +150,7 @@ function Event:__tostring()
   return describe(self, "event", self.values ~= nil and "set" or "not set")
 end
 
--- ---- condition -------------------------------------------------------------------------
+-- ---- condition ------------------------------------------------------------------------
 
 local Condition = new_class "Condition"
 
@@ -228,7 +228,7 @@ function Condition:__tostring()
   return describe(self, "condition", self.lock.guard and "held" or "free")
 end
 
--- ---- semaphore -------------------------------------------------------------------------
+-- ---- semaphore ------------------------------------------------------------------------
 
 -- free: permits that nobody has; while anybody waits there are none.
 local Semaphore = new_class "Semaphore"
@@ -301,7 +301,7 @@ function Permit:__tostring()
   return self.semaphore and "permit (held)" or "permit (released)"
 end
 
--- ---- barrier ---------------------------------------------------------------------------
+-- ---- barrier --------------------------------------------------------------------------
 
 local Barrier = new_class "Barrier"
 

@@ -1,6 +1,6 @@
 /* What a task keeps for the variables of lua/lull/local.lua: one table, shared with the
-   tasks that it spawned until one of them sets something.  Until the first is set, no task
-   has any, and spawning pays for a look at one flag. */
+   tasks that it spawned until one of them sets something.  Until the first is set, no
+   task has any, and spawning pays for a look at one flag. */
 #include "task.h"
 
 /* The key under which the values of t are held. */

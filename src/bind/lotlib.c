@@ -1,6 +1,6 @@
 /* A lot is a line of waiting tasks, and the one thing in C below lock, event, condition,
-   semaphore, barrier and queue (lua/lull/sync.lua, queue.lua), which call core.enter, look
-   at their own state, and then wait here.
+   semaphore, barrier and queue (lua/lull/sync.lua, queue.lua), which call core.enter,
+   look at their own state, and then wait here.
 
    Who is woken has been granted something by whoever woke him: the next turn, a permit, a
    value.  He may still be cancelled before he runs; then the cancellation wins, and he
@@ -25,7 +25,7 @@ static struct task *first(struct lot *lot)
     return container_of(lot->waiters.next, struct task, waiter.link);
 }
 
-/* ---- what a task offers or was granted ---------------------------------------------------- */
+/* ---- what a task offers or was granted -------------------------------------------- */
 
 /* Keeps value i for t in the lot at 1; nil needs no table. */
 static void keep(lua_State *L, struct task *t, int i)
@@ -57,7 +57,7 @@ static void take_kept(lua_State *L, struct task *t)
     lua_replace(L, -2);
 }
 
-/* ---- waiting -------------------------------------------------------------------------------- */
+/* ---- waiting ---------------------------------------------------------------------- */
 
 static int join(lua_State *L, struct runtime *rt, struct lot *lot);
 
@@ -88,10 +88,10 @@ static int join(lua_State *L, struct runtime *rt, struct lot *lot)
     return lull_park_raw(L, rt, 0, woken);
 }
 
-/* lot:park (refuse [, offer]) -> value: waits at the end of the line, right after
+/* lot:park ([refuse [, offer]]) -> value: waits at the end of the line, right after
    core.enter, and returns what it was granted.  Who is cancelled after the grant has
-   refuse(value) called, which cannot suspend; with true in its place the grant has
-   happened, unless it is nil or false: it is returned, and the cancellation comes next. */
+   refuse(value) called, which cannot suspend; with true in its place a grant (other than
+   nil and false) has happened: it is returned, and the cancellation comes next. */
 static int park(lua_State *L)
 {
     struct runtime *rt = lull_runtime(L);
@@ -108,7 +108,7 @@ static int park(lua_State *L)
     return join(L, rt, lot);
 }
 
-/* ---- waking --------------------------------------------------------------------------------- */
+/* ---- waking ----------------------------------------------------------------------- */
 
 /* The loop of those who wait; waking is possible from wherever it is alive. */
 static lull_loop *home(lua_State *L, struct runtime *rt, struct lot *lot)
@@ -166,7 +166,7 @@ static int lot_tostring(lua_State *L)
     return 1;
 }
 
-/* ---- the module ------------------------------------------------------------------------------- */
+/* ---- the module ------------------------------------------------------------------- */
 
 /* lot () -> Lot */
 static int new(lua_State *L)
@@ -195,6 +195,6 @@ void lull_open_lot(lua_State *L)
 {
     lull_newclass(L, LULL_LOT, "Lot", methods, metamethods);
     lull_setfuncs(L, functions);
-    lua_pushcfunction(L, compare); /* without the runtime: it is an obstacle, see refuse.c */
+    lua_pushcfunction(L, compare); /* not with the runtime: refuse.c shall name it */
     lua_setfield(L, -2, "compare");
 }

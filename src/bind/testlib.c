@@ -39,8 +39,8 @@ static int on_step(lua_State *L)
     return 0;
 }
 
-/* census () -> {tasks=, ready=, timers=, ios=, refs=, held=}: of the running loop, the task
-   that asks counted; held is what the runtime keeps alive, for all loops. */
+/* census () -> {tasks=, ready=, timers=, ios=, refs=, held=}: of the running loop, the
+   task that asks counted; held is what the runtime keeps alive, for all loops. */
 static int census(lua_State *L)
 {
     struct runtime *rt = lull_runtime(L);
