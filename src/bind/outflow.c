@@ -227,7 +227,6 @@ int lull_stream_write(lua_State *L, lull_loop *loop, struct stream *s)
         if (n < 0 && n != -EAGAIN)
             return fail(s, n);
         n = n < 0 ? 0 : n;
-        s->sent += (size_t)n;
         if (data && (size_t)n == size)
             return 0;
     }
@@ -249,7 +248,6 @@ ptrdiff_t lull_stream_pass(lua_State *L, lull_loop *loop, struct stream *s, int 
     if (sent < 0 && sent != -EAGAIN)
         return fail(s, sent);
     sent = sent < 0 ? 0 : sent;
-    s->sent += (size_t)sent;
     if ((size_t)sent < n && !queue_copy(L, s, data + sent, n - (size_t)sent))
         return sent > 0 ? sent : -ENOMEM;
     int rc = begin_flush(L, loop, s, i);

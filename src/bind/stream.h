@@ -56,9 +56,9 @@ struct stream {
     struct buffer in;
     size_t scanned;             /* so many bytes of in are known to hold no line end */
     struct chunk *head;         /* what is still to be sent */
+    lull_io io;
     size_t queued;              /* bytes in there */
     uint64_t sent;              /* bytes that have left it, so far */
-    lull_io io;
     struct chunk *tail;
     lull_waiter flusher;        /* sends them */
     lull_timer patience;        /* how long a closed stream may linger */
