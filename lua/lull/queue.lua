@@ -8,6 +8,7 @@ local core = require "lull.core"
 
 local enter, new_lot, fail, compare = core.enter, core.lot, core.fail, core.compare
 local EVERYBODY = math.maxinteger
+local DISMISSED = false -- granted to those who wait when a queue is closed
 
 -- stored: how many items there are; promised: how many of them wait for the task that
 -- will get them; unfinished: for join; getters, putters, joiners: lots of those who wait.
@@ -24,7 +25,7 @@ end
 
 -- An item has become free: the first in line is promised it.
 local function promise(queue)
-  if queue.getters and queue.getters:wake(1, true) == 1 then
+  if queue.getters and queue.getters:wake() == 1 then
     queue.promised = queue.promised + 1
   end
 end
@@ -38,7 +39,7 @@ end
 
 -- Nobody is left waiting for an item of a closed queue that will not come.
 local function dismiss(queue)
-  if queue.getters and queue.stored == 0 then queue.getters:wake(EVERYBODY, false) end
+  if queue.getters and queue.stored == 0 then queue.getters:wake(EVERYBODY, DISMISSED) end
 end
 
 local function remove(queue)
@@ -74,22 +75,20 @@ end
 
 -- ---- putting and getting --------------------------------------------------------------
 
--- What has been let in has happened, even if the task is cancelled in the same moment.
-local function wait_to_put(queue, v)
-  queue.putters = queue.putters or new_lot()
-  local granted = queue.putters:park(true, v)
-  if granted == true then return true end
-  if granted then error(granted, 0) end
-  return closed()
-end
-
+-- A put that waits and is let in has happened, though it be cancelled in that moment.
 function Queue:put(v)
   check_item(v, "put")
   enter()
   if self.closed then return closed() end
-  if is_full(self) then return wait_to_put(self, v) end
-  insert(self, v)
-  return true
+  if not is_full(self) then
+    insert(self, v)
+    return true
+  end
+  self.putters = self.putters or new_lot()
+  local granted = self.putters:park(true, v)
+  if granted == true then return true end
+  if granted == DISMISSED then return closed() end
+  error(granted, 0)
 end
 
 function Queue:try_put(v)
@@ -100,21 +99,13 @@ function Queue:try_put(v)
   return true
 end
 
-local function wait_to_get(queue)
-  if not queue.getters then
-    queue.getters = new_lot()
-    queue.refuse = function(promised)
-      if promised then
-        queue.promised = queue.promised - 1
-        promise(queue)
-      end
-    end
-  end
-  if queue.getters:park(queue.refuse) then
+local function make_getters(queue)
+  queue.getters = new_lot()
+  queue.refuse = function(granted)
+    if granted == DISMISSED then return end
     queue.promised = queue.promised - 1
-    return remove(queue)
+    promise(queue)
   end
-  return nil
 end
 
 -- Returns nil when the queue is closed and empty.
@@ -122,7 +113,10 @@ function Queue:get()
   enter()
   if count_free(self) > 0 then return remove_free(self) end
   if self.closed and self.stored == 0 then return nil end
-  return wait_to_get(self)
+  if not self.getters then make_getters(self) end
+  if self.getters:park(self.refuse) == DISMISSED then return nil end
+  self.promised = self.promised - 1
+  return remove(self)
 end
 
 function Queue:try_get()
@@ -169,7 +163,7 @@ end
 function Queue:close()
   if self.closed then return end
   self.closed = true
-  if self.putters then self.putters:wake(EVERYBODY, false) end
+  if self.putters then self.putters:wake(EVERYBODY, DISMISSED) end
   dismiss(self)
 end
 Queue.__close = Queue.close
@@ -178,9 +172,10 @@ function Queue:__tostring()
   local size = count_free(self)
   local state = { size == 1 and "1 item" or size .. " items" }
   if self.closed then state[2] = "closed" end
-  for _, place in ipairs { "getters", "putters" } do
-    local n = self[place] and self[place]:count() or 0
-    if n > 0 then state[#state + 1] = ("%d %s wait"):format(n, place) end
+  for _, what in ipairs { "get", "put" } do
+    local lot = self[what .. "ters"]
+    local n = lot and lot:count() or 0
+    if n > 0 then state[#state + 1] = ("%d waiting to %s"):format(n, what) end
   end
   return ("%s (%s): %p"):format(self.name, table.concat(state, ", "), self)
 end

@@ -252,8 +252,8 @@ local function extend(options, more)
   return plan
 end
 
--- Runs fn(case) once, as the main task on a virtual clock, and returns its results; raises
--- its error, or what was left behind.  options: seed, selector, limit (of steps).
+-- Runs fn(case) once, as the main task on a virtual clock, and returns its results;
+-- raises its error, or what was left behind.  options: seed, selector, limit (of steps).
 function test.run(fn, options)
   local case, results = play(fn, options or {})
   if not results[1] then error(results[2], 0) end
@@ -281,8 +281,9 @@ end
 local function cancel_at(scenario, plan)
   local case = play(scenario, plan)
   if case.failure then
-    report(scenario, case, "fails when cancelled with {step = %d, task = %d%s}", plan.step,
-      plan.task, plan.seed and ", seed = " .. plan.seed or "")
+    local seed = plan.seed and ", seed = " .. plan.seed or ""
+    report(scenario, case, "fails when cancelled with {step = %d, task = %d%s}",
+      plan.step, plan.task, seed)
   end
 end
 

@@ -90,43 +90,81 @@ void lull_pushlabel(lua_State *L, int i)
     lua_pushfstring(L, "task %d", (int)t->id);
 }
 
-/* Appends to b the call that co waits in: "read stream 7 (127.0.0.1:4000)". */
-static void add_call(lua_State *L, struct runtime *rt, lua_State *co, luaL_Buffer *b)
+static bool is_ours(const lua_Debug *ar)
 {
-    lua_Debug ar;
-    if (!lua_getstack(co, 0, &ar) || !lua_getinfo(co, "nS", &ar) || *ar.what != 'C')
-        return;
-    luaL_addstring(b, ar.name ? ar.name : "waiting");
-    if (lua_getlocal(co, &ar, 1) == NULL)
-        return;
-    lua_xmove(co, L, 1);
-    if (lull_test(L, rt, -1, LULL_TASK)) { /* its tostring might come back to us */
-        luaL_addchar(b, ' ');
-        lull_pushlabel(L, -1);
-        lua_replace(L, -2);
-        luaL_addvalue(b);
-    } else if (lua_type(L, -1) == LUA_TUSERDATA) {
-        luaL_tolstring(L, -1, NULL);
-        lua_pushfstring(L, " %s", lua_tostring(L, -1));
-        lua_replace(L, -3);
-        lua_pop(L, 1);
-        luaL_addvalue(b);
-    } else
-        lua_pop(L, 1);
+    return strncmp(ar->source, "@lull/", 6) == 0;
 }
 
-/* Appends ", worker.lua:12": the innermost line of the script. */
-static void add_line(lua_State *L, lua_State *co, luaL_Buffer *b)
+/* The call that co waits in; where lull's own Lua made it, that of the script to lull. */
+static bool find_call(lua_State *co, lua_Debug *ar)
+{
+    lua_Debug up;
+    if (!lua_getstack(co, 0, ar) || !lua_getinfo(co, "nS", ar) || *ar->what != 'C')
+        return false;
+    for (int level = 1; lua_getstack(co, level, &up); level++) {
+        lua_getinfo(co, "nS", &up);
+        if (is_ours(&up))
+            *ar = up;
+        else if (*up.what != 'C')
+            break;
+    }
+    return true;
+}
+
+/* Replaces the function on top by its name: that of a method of the object below it, or
+   what its caller called it. */
+static void name_function(lua_State *L, const char *known)
+{
+    int function = lua_gettop(L);
+    lua_pushstring(L, known ? known : "waiting");
+    if (luaL_getmetafield(L, function - 1, "__index") == LUA_TTABLE)
+        for (lua_pushnil(L); lua_next(L, function + 2); lua_pop(L, 1))
+            if (lua_rawequal(L, -1, function) && lua_type(L, -2) == LUA_TSTRING) {
+                lua_pushvalue(L, -2);
+                lua_replace(L, function + 1);
+            }
+    lua_settop(L, function + 1);
+    lua_replace(L, function);
+}
+
+/* Pushes the call that co waits in: "read stream 7 (127.0.0.1:4000)". */
+static void push_call(lua_State *L, struct runtime *rt, lua_State *co)
+{
+    lua_Debug ar;
+    if (!find_call(co, &ar)) {
+        lua_pushliteral(L, "");
+        return;
+    }
+    if (lua_getlocal(co, &ar, 1) == NULL)
+        lua_pushnil(co);
+    lua_getinfo(co, "f", &ar);
+    lua_xmove(co, L, 2);
+    name_function(L, ar.name);
+    int object = lua_gettop(L) - 1;
+    if (lull_test(L, rt, object, LULL_TASK)) /* its tostring might come back to us */
+        lull_pushlabel(L, object);
+    else if (luaL_getmetafield(L, object, "__tostring") != LUA_TNIL)
+        luaL_tolstring(L, object, NULL);
+    else
+        lua_pushliteral(L, "");
+    const char *name = lua_tostring(L, object + 1), *of = lua_tostring(L, -1);
+    lua_pushfstring(L, "%s%s%s", name, *of ? " " : "", of);
+    lua_replace(L, object);
+    lua_settop(L, object);
+}
+
+/* Pushes "worker.lua:12", the innermost line of the script, or nothing and false. */
+static bool push_line(lua_State *L, lua_State *co)
 {
     lua_Debug ar;
     for (int level = 0; lua_getstack(co, level, &ar); level++) {
         lua_getinfo(co, "Sl", &ar);
-        if (ar.currentline < 0 || strncmp(ar.source, "@lull/", 6) == 0)
+        if (ar.currentline < 0 || is_ours(&ar))
             continue;
-        lua_pushfstring(L, ", %s:%d", ar.short_src, ar.currentline);
-        luaL_addvalue(b);
-        return;
+        lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
+        return true;
     }
+    return false;
 }
 
 void lull_pushstate(lua_State *L, struct runtime *rt, struct task *t)
@@ -139,12 +177,14 @@ void lull_pushstate(lua_State *L, struct runtime *rt, struct task *t)
     else if (t->waiter.status != LULL_PENDING)
         lua_pushliteral(L, "ready");
     else {
-        luaL_Buffer b;
         luaL_checkstack(t->co, 4, NULL);
-        luaL_buffinit(L, &b);
-        luaL_addstring(&b, "waiting: ");
-        add_call(L, rt, t->co, &b);
-        add_line(L, t->co, &b);
-        luaL_pushresult(&b);
+        luaL_checkstack(L, 16, NULL);
+        push_call(L, rt, t->co);
+        const char *call = lua_tostring(L, -1);
+        bool line = push_line(L, t->co);
+        lua_pushfstring(L, "waiting: %s%s%s", call, line && *call ? ", " : "",
+                        line ? lua_tostring(L, -1) : "");
+        lua_replace(L, line ? -3 : -2);
+        lua_settop(L, line ? -2 : -1);
     }
 }
