@@ -215,6 +215,22 @@ describe("the closers of a generator run, and may suspend,", function()
     end)
   end)
 
+  it("although the generator catches what it is left with", function()
+    run(function()
+      local rounds = 0
+      for _ in lull.generator(function()
+        local _ <close> = lull.defer(table.insert, log, "closed")
+        while true do
+          pcall(coroutine.yield, 1)
+          rounds = rounds + 1
+        end
+      end) do
+        if rounds == 0 then break end
+      end
+      assert.same({"closed"}, log)
+    end, {reports = {}})
+  end)
+
   it("and their error is the error of the loop", function()
     run(function()
       local err = {}

@@ -3,12 +3,6 @@
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
 
-local function lines(text)
-  local list = {}
-  for line in text:gmatch "[^\n]+" do list[#list + 1] = line end
-  return list
-end
-
 describe("a task", function()
   it("has a number of its own", function()
     run(function()
@@ -74,72 +68,6 @@ describe("a task", function()
     run(function()
       local task = lull.spawn(lull.sleep, 1)
       assert.equal(task, task:daemon())
-    end)
-  end)
-end)
-
-describe("task:traceback", function()
-  it("shows where it stands, and ends with the line that spawned it", function()
-    run(function()
-      local here
-      local function inner()
-        here = helper.line() + 1
-        lull.sleep(5)
-      end
-      local function outer() inner() return 1 end
-      local spawned = helper.line() + 1
-      local task = lull.spawn(outer)
-      lull.sleep(1)
-      local trace = lines(task:traceback())
-      local text = table.concat(trace, "\n")
-      assert.matches("identity_spec.lua:" .. here .. ":", text)
-      assert.matches("inner", text)
-      assert.matches("identity_spec.lua:" .. spawned .. "%f[%D]", trace[#trace])
-      assert.matches("spawn", text)
-      task:await()
-    end)
-  end)
-
-  it("shows where it failed, across a pcall that did not catch it", function()
-    run(function()
-      local here
-      local function raise()
-        lull.sleep(1)
-        here = helper.line() + 1
-        error({})
-      end
-      local spawned = helper.line() + 1
-      local task = lull.spawn(function()
-        pcall(error, "caught long ago")
-        raise()
-      end)
-      pcall(task.await, task)
-      local trace = lines(task:traceback())
-      assert.matches("identity_spec.lua:" .. here .. ":", table.concat(trace, "\n"))
-      assert.matches("identity_spec.lua:" .. spawned .. "%f[%D]", trace[#trace])
-    end)
-  end)
-
-  it("shows the nested coroutine in which it waits", function()
-    run(function()
-      local here
-      local task = lull.spawn(function()
-        local deep = coroutine.wrap(function()
-          here = helper.line() + 1
-          lull.sleep(5)
-        end)
-        deep()
-      end)
-      lull.sleep(1)
-      assert.matches("identity_spec.lua:" .. here .. ":", task:traceback())
-      task:await()
-    end)
-  end)
-
-  it("of the caller itself works", function()
-    run(function()
-      local here = helper.line() + 1
-      assert.matches("identity_spec.lua:" .. here .. ":", lull.current():traceback())
     end)
   end)
 end)

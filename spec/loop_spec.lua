@@ -201,9 +201,15 @@ describe("loop:close", function()
       local loop <close> = virtual()
       loop:call_soon(print)
     end
-    for _ = 1, 20 do virtual():call_later(1, print) end
+    local weak = setmetatable({}, {__mode = "k"})
+    for _ = 1, 20 do
+      local loop = virtual()
+      loop:call_later(1, print)
+      weak[loop] = true
+    end
     collectgarbage()
     collectgarbage()
+    assert.is_nil(next(weak))
   end)
 end)
 

@@ -184,6 +184,21 @@ describe("a script", function()
     assert.matches("stack traceback", err)
   end)
 
+  it("that fails cancels what is spawned in cleanup too", function()
+    local out, _, code = helper.child [[
+      lull.spawn(function()
+        local _ <close> = lull.defer(lull.spawn, function()
+          lull.sleep(1000)
+          print "waited for"
+        end)
+        lull.sleep(1000)
+      end)
+      lull.sleep(1)
+      error "main"
+    ]]
+    assert.same({"", 1}, {out, code})
+  end)
+
   it("may fail with any value", function()
     local _, err, code = helper.child "error(setmetatable({}, {__tostring = \z
       function() return 'an object' end}))"

@@ -1,0 +1,189 @@
+-- Who ignores his cancellation: the turns that it costs, the hard end that it comes to.
+local helper = require "spec.helper"
+local lull, run = helper.lull, helper.run
+
+-- Runs fn in a scope that is cancelled already.
+local function within_cancelled(fn)
+  return lull.scope(function(s)
+    s:cancel "over"
+    return fn(s)
+  end)
+end
+
+local function finished(...)
+  local future = lull.future()
+  future:set_result(...)
+  return future
+end
+
+describe("a task that will not be cancelled", function()
+  it("is given it a thousand times, then closed hard and reported by name", function()
+    local reports = {}
+    run(function()
+      local count, closed, refused = 0, false, nil
+      local task = lull.spawn(function()
+        local _ <close> = helper.closer(function()
+          closed = true
+          refused = not pcall(lull.shield, lull.sleep, 1)
+        end)
+        while true do
+          if not pcall(lull.sleep, 1) then count = count + 1 end
+        end
+      end)
+      task:name "stubborn"
+      lull.sleep(0)
+      local ticks = 0
+      local ticker = lull.spawn(function()
+        while true do ticks = ticks + 1 lull.sleep(0) end
+      end)
+      local start = lull.now()
+      task:cancel()
+      pcall(task.await, task)
+      ticker:close()
+      assert.is_true(task:done())
+      assert.is_true(count >= 999 and count <= 1000, "count is " .. count)
+      assert.is_true(closed)
+      assert.is_true(refused)
+      assert.is_true(ticks >= 990, "the others had " .. ticks .. " turns")
+      assert.equal(start, lull.now())
+    end, {reports = reports})
+    assert.is_true(#reports >= 1)
+    assert.matches("stubborn", tostring(reports[1].err))
+  end)
+
+  it("is closed hard inside nested coroutines as well", function()
+    local reports = {}
+    run(function()
+      local closed = {}
+      local function note(name)
+        return helper.closer(function() closed[#closed + 1] = name end)
+      end
+      local task = lull.spawn(function()
+        local _ <close> = note "outer"
+        coroutine.wrap(function()
+          local _ <close> = note "inner"
+          while true do pcall(lull.sleep, 1) end
+        end)()
+      end)
+      task:name "nest"
+      lull.sleep(0)
+      task:close()
+      assert.is_true(task:done())
+      assert.same({"inner", "outer"}, closed)
+    end, {reports = reports})
+    assert.is_true(#reports >= 1)
+  end)
+
+  it("may leave its scope and live on, however often it was told", function()
+    run(function()
+      for _ = 1, 5 do
+        within_cancelled(function()
+          for _ = 1, 400 do pcall(lull.sleep, 1) end
+        end)
+      end
+      lull.sleep(1)
+    end)
+  end)
+end)
+
+describe("a loop of pcall", function()
+  it("around a sleep does not starve others", function()
+    run(function()
+      local stop = false
+      local task = lull.spawn(function()
+        while not stop do pcall(lull.sleep, 0) end
+      end)
+      helper.turns(100)
+      stop = true
+      task:await()
+    end)
+  end)
+
+  it("does not survive its cancellation nor starve others meanwhile", function()
+    local reports = {}
+    run(function()
+      local task = lull.spawn(function()
+        while true do pcall(lull.sleep, 1) end
+      end)
+      task:name "immortal"
+      lull.sleep(0.5)
+      local turns = 0
+      local ticker = lull.spawn(function()
+        while true do turns = turns + 1 lull.sleep(0) end
+      end)
+      task:cancel()
+      pcall(task.await, task)
+      assert.is_true(task:done())
+      assert.is_true(turns > 900)
+      ticker:close()
+    end, {reports = reports})
+    assert.matches("immortal", tostring(reports[1].err))
+  end)
+
+  it("around an operation that never waits does not survive either", function()
+    run(function()
+      local task = lull.spawn(function()
+        local done = finished()
+        while true do pcall(done.await, done) end
+      end)
+      helper.turns(10)
+      task:cancel()
+      pcall(task.await, task)
+      assert.is_true(task:done())
+    end, {reports = {}})
+  end)
+end)
+
+describe("nobody becomes immortal, nor starves others, who", function()
+  -- name -> what a task does after each cancellation that it has swallowed
+  local tricks = {
+    ["opens scopes under a shield"] = function()
+      lull.shield(lull.scope, function() end)
+    end,
+    ["lets limits end under a shield"] = function()
+      lull.shield(lull.timeout, 0, lull.sleep, 1)
+    end,
+    ["opens and leaves scopes"] = function() lull.scope(function() end) end,
+    ["cancels scopes of its own"] = function()
+      lull.scope(function(s)
+        s:cancel()
+        pcall(lull.sleep, 1)
+      end)
+    end,
+    ["opens groups"] = function() pcall(lull.group, function(g) g:spawn(print) end) end,
+    ["waits in nested coroutines"] = function()
+      pcall(coroutine.wrap(function() pcall(lull.sleep, 1) end))
+    end,
+    ["waits in closers"] = function()
+      pcall(function()
+        local _ <close> = lull.defer(pcall, lull.sleep, 1)
+        lull.sleep(1)
+      end)
+    end,
+    ["spawns tasks"] = function() lull.spawn(function() end) end,
+  }
+
+  for name, trick in pairs(tricks) do
+    it(name, function()
+      run(function()
+        local rounds = 0
+        local task = lull.spawn(function()
+          repeat
+            pcall(lull.sleep, 1)
+            trick()
+            rounds = rounds + 1
+          until rounds == 100000 -- or the spec would not come to its end
+        end)
+        lull.sleep(0)
+        task:cancel()
+        local turns = 0
+        while not task:done() do
+          lull.sleep(0)
+          turns = turns + 1
+        end
+        assert.is_true(rounds <= 1001, rounds .. " rounds")
+        assert.is_true(turns >= 100, turns .. " turns")
+      end, {reports = {}, guard = false})
+    end)
+  end
+end)
