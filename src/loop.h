@@ -24,6 +24,7 @@ struct lull_loop {
     bool running, stopping;
     bool forever;      /* with nobody to wake it sleeps on */
     unsigned ran;      /* waiters run since the selector was last asked */
+    unsigned crowded;  /* looks in a row that came back full */
     unsigned refs;     /* outsiders who may still wake someone */
     void (*probe)(lull_loop *loop, lull_waiter *w); /* looks on; or NULL */
     uint32_t serial;   /* tells loops apart after their memory is reused */
