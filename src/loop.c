@@ -135,7 +135,8 @@ static int turn(lull_loop *loop, bool may_sleep)
         int rc = collect(loop, may_sleep && timeout != -EDEADLK ? timeout : 0);
         if (rc < 0)
             return rc;
-        jump(loop);
+        if (loop->crowded == 0) /* a full look may have left something unseen */
+            jump(loop);
     }
     if (loop->crowded == 0 || loop->crowded > CROWD)
         lull_timers_expire(loop);
