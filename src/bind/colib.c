@@ -198,7 +198,7 @@ static int yield_task(lua_State *L, struct runtime *rt)
     bool future = lull_test(L, rt, 1, LULL_FUTURE) || lull_test(L, rt, 1, LULL_TASK);
     if (!future || lua_gettop(L) > 1)
         return luaL_error(L, "a task yields nothing, or a future to await it");
-    return lull_enter(L, lull_await_outcome);
+    return lull_await_future(L, rt, lua_touserdata(L, 1));
 }
 
 /* Where a nested coroutine comes back to; one that is being unwound raises here. */

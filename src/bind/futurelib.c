@@ -31,12 +31,17 @@ void lull_take(struct runtime *rt, lull_future *f)
     f->flags |= LULL_TAKEN;
 }
 
-static lull_future *checkfuture(lua_State *L, int i)
+static lull_future *checkfuture_in(lua_State *L, struct runtime *rt, int i)
 {
-    lull_future *f = lull_tofuture(L, lull_runtime(L), i);
+    lull_future *f = lull_tofuture(L, rt, i);
     if (f == NULL)
         luaL_typeerror(L, i, "Future");
     return f;
+}
+
+static lull_future *checkfuture(lua_State *L, int i)
+{
+    return checkfuture_in(L, lull_runtime(L), i);
 }
 
 /* ---- settling ------------------------------------------------------------------------ */
@@ -62,7 +67,7 @@ static void store(lua_State *L, lull_future *f, int i, int n)
 /* Has the done callbacks of the future at i called in a later turn. */
 static void call_back(lua_State *L, struct runtime *rt, lull_future *f, int i)
 {
-    if (!(f->flags & LULL_CALLBACKS) || !lull_hasextra(L, i))
+    if (!lull_hasextra(L, i))
         return;
     f->flags &= (uint8_t)~LULL_CALLBACKS;
     lua_getfield(L, -1, "callbacks");
@@ -85,9 +90,11 @@ int lull_settle(lua_State *L, struct runtime *rt, int i, unsigned state, int n)
         lua_pop(L, n);
         return f->state != 0 ? -EALREADY : -EXDEV;
     }
-    luaL_checkstack(L, 8, NULL);
+    if (n > 1 || (f->flags & LULL_CALLBACKS))
+        luaL_checkstack(L, 8, NULL);
     store(L, f, i, n);
-    call_back(L, rt, f, i);
+    if (f->flags & LULL_CALLBACKS)
+        call_back(L, rt, f, i);
     if (loop)
         lull_future_settle(loop, f, state);
     f->state = (uint8_t)state;
@@ -96,9 +103,9 @@ int lull_settle(lua_State *L, struct runtime *rt, int i, unsigned state, int n)
     return 0;
 }
 
-static int set(lua_State *L, unsigned state, int n)
+static int set(lua_State *L, struct runtime *rt, unsigned state, int n)
 {
-    int rc = lull_settle(L, lull_runtime(L), 1, state, n);
+    int rc = lull_settle(L, rt, 1, state, n);
     if (rc == -EALREADY)
         return luaL_error(L, "the future is done already");
     if (rc < 0)
@@ -109,8 +116,9 @@ static int set(lua_State *L, unsigned state, int n)
 /* future:set_result (...) */
 static int set_result(lua_State *L)
 {
-    lull_check(L, lull_runtime(L), 1, LULL_FUTURE);
-    return set(L, LULL_RESULT, lua_gettop(L) - 1);
+    struct runtime *rt = lull_runtime(L);
+    lull_check(L, rt, 1, LULL_FUTURE);
+    return set(L, rt, LULL_RESULT, lua_gettop(L) - 1);
 }
 
 /* future:set_error (err) */
@@ -119,7 +127,7 @@ static int set_error(lua_State *L)
     lull_check(L, lull_runtime(L), 1, LULL_FUTURE);
     luaL_argcheck(L, !lua_isnoneornil(L, 2), 2, "an error value expected");
     lua_settop(L, 2);
-    return set(L, LULL_ERROR, 1);
+    return set(L, lull_runtime(L), LULL_ERROR, 1);
 }
 
 /* future:cancel ([reason]) -> boolean */
@@ -165,10 +173,22 @@ static int raise(lua_State *L, int i)
     return lua_error(L);
 }
 
-int lull_pushoutcome(lua_State *L, struct runtime *rt, int i)
+/* Unpacks the table of values on top of the stack. */
+static int unpack(lua_State *L)
 {
-    lull_future *f = lua_touserdata(L, i);
-    i = lua_absindex(L, i);
+    int t = lua_gettop(L);
+    lua_getfield(L, t, "n");
+    int n = (int)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    luaL_checkstack(L, n, "too many results");
+    for (int j = 1; j <= n; j++)
+        lua_rawgeti(L, t, j);
+    return n;
+}
+
+/* Pushes the results of f, at i, which is done; or raises its error. */
+static int push_outcome(lua_State *L, struct runtime *rt, lull_future *f, int i)
+{
     lull_take(rt, f);
     if (f->state == LULL_ERROR)
         return raise(L, i);
@@ -179,16 +199,12 @@ int lull_pushoutcome(lua_State *L, struct runtime *rt, int i)
     if (f->count == 0)
         return 0;
     lua_getiuservalue(L, i, 1);
-    if (f->count == 1)
-        return 1;
-    int t = lua_gettop(L);
-    lua_getfield(L, t, "n");
-    int n = (int)lua_tointeger(L, -1);
-    lua_pop(L, 1);
-    luaL_checkstack(L, n, "too many results");
-    for (int j = 1; j <= n; j++)
-        lua_rawgeti(L, t, j);
-    return n;
+    return f->count == 1 ? 1 : unpack(L);
+}
+
+int lull_pushoutcome(lua_State *L, struct runtime *rt, int i)
+{
+    return push_outcome(L, rt, lua_touserdata(L, i), lua_absindex(L, i));
 }
 
 /* future:result () -> values */
@@ -288,26 +304,44 @@ static int remove_done_callback(lua_State *L)
 
 /* ---- awaiting ---------------------------------------------------------------------------- */
 
-int lull_await_outcome(lua_State *L, int first, lua_KContext rc)
+/* Woken: f is done, unless a cancellation came first. */
+static int settled(lua_State *L, int status, lua_KContext f)
 {
-    (void)first, (void)rc;
+    (void)status;
     struct runtime *rt = lull_runtime(L);
-    lull_future *f = lua_touserdata(L, 1);
+    if (rt->task->scope->cancelled)
+        return lull_raisecancel(L, rt);
+    return push_outcome(L, rt, (lull_future *)f, 1);
+}
+
+static int await_future(lua_State *L, struct runtime *rt, lull_future *f)
+{
     if (f == &rt->task->future)
         return luaL_error(L, "a task cannot await itself");
     if (lull_future_bind(rt->loop, f) < 0)
         return luaL_error(L, "the future belongs to another loop");
     if (f->state != 0)
-        return lull_pushoutcome(L, rt, 1);
+        return push_outcome(L, rt, f, 1);
     lull_future_wait(rt->loop, f, &rt->task->waiter);
-    return lull_park(L, lull_await_outcome);
+    return lull_park_raw(L, rt, (lua_KContext)f, settled);
+}
+
+static int awaitk(lua_State *L, int status, lua_KContext rc)
+{
+    (void)status, (void)rc;
+    return await_future(L, lull_runtime(L), lua_touserdata(L, 1));
+}
+
+int lull_await_future(lua_State *L, struct runtime *rt, lull_future *f)
+{
+    return lull_may(L, rt) ? await_future(L, rt, f) : lull_enter_slowly(L, rt, awaitk);
 }
 
 /* future:await () -> values: suspends until it is done, raises its error. */
 static int await(lua_State *L)
 {
-    checkfuture(L, 1);
-    return lull_enter(L, lull_await_outcome);
+    struct runtime *rt = lull_runtime(L);
+    return lull_await_future(L, rt, checkfuture_in(L, rt, 1));
 }
 
 static int awaited(lua_State *L, int first, lua_KContext ctx)
@@ -320,8 +354,10 @@ static int awaited(lua_State *L, int first, lua_KContext ctx)
 static int await_any(lua_State *L)
 {
     lua_settop(L, 1);
-    if (lull_tofuture(L, lull_runtime(L), 1))
-        return lull_enter(L, lull_await_outcome);
+    struct runtime *rt = lull_runtime(L);
+    lull_future *f = lull_tofuture(L, rt, 1);
+    if (f != NULL)
+        return lull_await_future(L, rt, f);
     if (luaL_getmetafield(L, 1, "__await") == LUA_TNIL)
         return luaL_typeerror(L, 1, "Future, Task or value with __await");
     lua_insert(L, 1);

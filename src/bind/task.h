@@ -52,8 +52,10 @@ void lull_append_site(lua_State *L, lua_State *base); /* "spawned at", to the to
 lull_future *lull_tofuture(lua_State *L, struct runtime *rt, int i); /* or NULL */
 void lull_take(struct runtime *rt, lull_future *f); /* somebody looks, or will, how it ends */
 void lull_inherit_future(lua_State *L, const luaL_Reg *methods); /* into class Task */
-int lull_await_outcome(lua_State *L, int status, lua_KContext rc); /* of the future at 1 */
-int lull_pushoutcome(lua_State *L, struct runtime *rt, int i); /* pushes the results, or raises the error */
+/* A whole suspending call: awaits f, which stands at 1. */
+int lull_await_future(lua_State *L, struct runtime *rt, lull_future *f);
+/* Pushes the results of the future at i, which is done, or raises its error. */
+int lull_pushoutcome(lua_State *L, struct runtime *rt, int i);
 /* Pushes "ECANCELED: reason" of the cancelled future at i. */
 void lull_pushcancelled(lua_State *L, int i);
 
