@@ -245,7 +245,7 @@ describe("os.exit with close", function()
       local inner <close> = setmetatable({}, {__close = function()
         print("inner", (pcall(lull.sleep, 0)))
       end})
-      setmetatable({}, {__gc = function() print "collected" end})
+      kept = setmetatable({}, {__gc = function() print "collected" end})
       lull.spawn(lull.sleep, 100)
       lull.sleep(1)
       os.exit(5, true)]]

@@ -168,6 +168,18 @@ describe("the prompt at a terminal", function()
     end)
   end)
 
+  it("completes names with the Tab key", function()
+    session(function(s)
+      s:type "string.for\t('%d', 42)\n"
+      s:expect "\r\n42\r\n> "
+      s:type "lull.s\t"
+      s:expect "shield"
+      s:expect "> lull.s"
+      s:type "leep\t ~= nil\n"
+      s:expect "\r\ntrue\r\n> "
+    end)
+  end)
+
   it("lets tasks run while a line is being typed", function()
     session(function(s)
       s:line("go = lull.future()", "")

@@ -368,7 +368,8 @@ static int protected_main(lua_State *L)
     lull_prompt_close();
     if (status != LUA_OK)
         complain(L);
-    int code = status != LUA_OK || failures(L) ? EXIT_FAILURE : EXIT_SUCCESS;
+    bool failed = status != LUA_OK || (failures(L) && !prompting);
+    int code = failed ? EXIT_FAILURE : EXIT_SUCCESS;
     lua_pushinteger(L, interrupted ? 128 + SIGINT : code);
     return 1;
 }

@@ -2,6 +2,7 @@
 -- it returns.  While one types, the loop turns and others run.  The terminal comes as
 -- a table of functions (src/program/prompt.c); without a loop (--plain) it is waited for.
 
+local complete = require "lull.complete"
 local core = require "lull.core"
 local lull = require "lull"
 
@@ -22,7 +23,10 @@ return function(terminal)
 
   local function feed()
     local line = terminal.feed(false)
-    if line ~= nil then typed:set_result(line) end
+    if line ~= nil then
+      loop:remove_reader(terminal.fd) -- what follows belongs to whom the line runs
+      typed:set_result(line)
+    end
   end
 
   -- A line, false at the end of input, nil after Ctrl-C.
@@ -130,6 +134,13 @@ return function(terminal)
     write(...)
     output:flush()
     terminal.show()
+  end
+
+  -- The Tab key: returns what is added to the line.
+  function terminal.complete(text)
+    local rest, list = complete(text)
+    if list then above(output.write, output, table.concat(list, "  "), "\n") end
+    return rest
   end
 
   local function attach()

@@ -70,6 +70,19 @@ static int get_char(EditLine *e, wchar_t *out)
     return 1;
 }
 
+/* The Tab key. */
+static unsigned char complete(EditLine *e, int key)
+{
+    (void)key;
+    const LineInfo *line = el_line(e);
+    size_t before = (size_t)(line->cursor - line->buffer);
+    const char *rest = lull_prompt_complete(line->buffer, before);
+    if (rest == NULL)
+        return CC_REFRESH_BEEP;
+    el_insertstr(e, rest);
+    return CC_REFRESH;
+}
+
 static void begin(const char *text)
 {
     prompt = text;
@@ -164,6 +177,8 @@ const struct lull_typist *lull_editline_open(void)
     el_set(editor, EL_EDITOR, "emacs");
     el_set(editor, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_set(editor, EL_GETCFN, get_char);
+    el_set(editor, EL_ADDFN, "lull-complete", "Completes a name", complete);
+    el_set(editor, EL_BIND, "^I", "lull-complete", NULL);
     el_source(editor, NULL);
     return &typist;
 }

@@ -18,7 +18,7 @@ static int os_exit(lua_State *L)
     if (lua_toboolean(L, 2)) {
         struct runtime *rt = lull_runtime(L);
         rt->running = NULL; /* nothing can suspend any more */
-        /* As lua_close does with the main thread: what runs below is never returned to. */
+        /* As lua_close does with the main thread: nothing returns to what runs below. */
         if (L == lua_tothread(L, lua_upvalueindex(2)))
             lull_closethread(L, NULL);
         lua_close(L);

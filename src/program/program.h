@@ -89,6 +89,10 @@ struct lull_typist {
     void (*remember)(const char *line);
 };
 
+/* For the one that edits: what the Tab key adds to this text, or NULL.  Valid until the
+   next call. */
+const char *lull_prompt_complete(const char *text, size_t size);
+
 /* The one that edits lines, or NULL: no libedit, or a terminal that cannot. */
 const struct lull_typist *lull_editline_open(void);
 

@@ -14,6 +14,7 @@
 static const struct lull_typist *typist;
 static bool prompting;  /* a line is being typed */
 static const char *shown; /* its prompt */
+static lua_State *feeding; /* in prompt_feed: who called it */
 static lull_loop *loop;
 static lull_message changed;          /* the terminal has */
 static volatile sig_atomic_t posted;  /* that message, and not heard yet */
@@ -170,10 +171,21 @@ static int prompt_begin(lua_State *L)
     return 0;
 }
 
+const char *lull_prompt_complete(const char *text, size_t size)
+{
+    lua_State *L = feeding;
+    lua_settop(L, 1); /* the last one's string may go */
+    lua_getfield(L, lua_upvalueindex(1), "complete");
+    lua_pushlstring(L, text, size);
+    bool well = lua_pcall(L, 1, 1, 0) == LUA_OK; /* no error may pass the editor */
+    return well ? lua_tostring(L, -1) : NULL;
+}
+
 /* feed (wait) -> line | nil: not yet | false: the end.  Takes what was typed. */
 static int prompt_feed(lua_State *L)
 {
     bool wait = lua_toboolean(L, 1);
+    feeding = L;
     while (ready(wait)) {
         const char *text;
         size_t size;
