@@ -152,3 +152,29 @@ describe("a mistake", function()
     assert.is_nil(lull.slumber)
   end)
 end)
+
+describe("the story of a failure", function()
+  it("does not grow when the same message comes again and again", function()
+    run(function()
+      local length
+      for round = 1, 20 do
+        local task = lull.spawn(error, "again")
+        pcall(task.await, task)
+        if round == 2 then length = #task:traceback() end
+        assert.is_true(round <= 2 or #task:traceback() == length)
+      end
+    end)
+  end)
+
+  it("goes from a generator to whoever uses it", function()
+    local reports = {}
+    run(function()
+      lull.spawn(function()
+        local function deep_inside() error "broken" end
+        for _ in lull.generator(function() deep_inside() end) do error "not reached" end
+      end)
+      lull.sleep(2)
+    end, {reports = reports})
+    assert.matches("deep_inside", reports[1].traceback)
+  end)
+end)

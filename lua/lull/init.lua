@@ -186,7 +186,7 @@ end
 local Generator = { __name = "Generator" }
 Generator.__close = function(self)
   core.unwind(self.co)
-  if self.failed and not core.is_cancelled(self.err) then error(self.err, 0) end
+  if self.failed and not core.is_cancelled(self.err) then core.rethrow(self.err) end
 end
 
 -- for v in lull.generator(fn, ...) do: fn yields with coroutine.yield and may await; when
@@ -208,7 +208,8 @@ function lull.generator(fn, ...)
     if not ok then error(..., 0) end
     if self.failed then
       self.failed = false
-      error(self.err, 0)
+      core.keep_traceback(self.err, core.traceback(self.err))
+      core.rethrow(self.err)
     end
     return ...
   end

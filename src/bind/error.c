@@ -1,7 +1,7 @@
 /* How a failure looks in Lua: nil, message, code for what the world does; error values
    that travel unchanged; the traceback of where they were raised, kept beside them; and
    the cancellation error, which knows the scope that it will end at. */
-#include "bind.h"
+#include "task.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -60,80 +60,97 @@ int lull_pushfail(lua_State *L, int rc, const char *where)
 
 /* ---- tracebacks --------------------------------------------------------------------- */
 
-/* An error that is raised again (by a scope, by await) keeps its first traceback, so they
-   are kept by value until somebody takes them; a bound keeps forgotten ones from piling. */
-enum { KEPT = 64 };
+/* Where an error was raised is kept beside it while it travels: by the task that it travels
+   in, or outside of tasks by the runtime, one at a time.  Who raises a known error again
+   says so first (lull_reraise), for the same value may also be raised anew elsewhere. */
 static const char kept_key;
 
-static void pushkept(lua_State *L, bool fresh)
+/* Pushes the table that keeps it, in the fields error and traceback. */
+static void push_keeper(lua_State *L, struct runtime *rt)
 {
-    if (!fresh && lull_pushheld(L, &kept_key) == LUA_TNIL) {
+    if (rt->task != NULL) {
+        lull_pushtask(L, rt, rt->task);
+        lull_pushextra(L, -1);
+        lua_remove(L, -2);
+    } else if (lull_pushheld(L, &kept_key) == LUA_TNIL) {
         lua_pop(L, 1);
-        fresh = true;
-    }
-    if (fresh) {
         lua_newtable(L);
         lua_pushvalue(L, -1);
         lull_hold(L, &kept_key);
     }
 }
 
+/* Pushes the keeper, and tells whether it keeps the story of the error at i. */
+static bool is_kept(lua_State *L, struct runtime *rt, int i)
+{
+    i = lua_absindex(L, i);
+    push_keeper(L, rt);
+    lua_getfield(L, -1, "raised");
+    bool is = !lua_isnil(L, -1) && lua_rawequal(L, -1, i);
+    lua_pop(L, 1);
+    return is;
+}
+
 void lull_keeptraceback(lua_State *L, int i)
 {
     i = lua_absindex(L, i);
-    pushkept(L, false);
-    lua_Integer n = lua_rawgeti(L, -1, 0) == LUA_TNIL ? 0 : lua_tointeger(L, -1);
-    lua_pop(L, 1);
-    if (n >= KEPT) {
-        pushkept(L, true);
-        lua_replace(L, -2);
-        n = 0;
-    }
-    lua_pushinteger(L, n + 1);
-    lua_rawseti(L, -2, 0);
+    struct runtime *rt = lull_pushruntime(L);
+    push_keeper(L, rt);
     lua_pushvalue(L, i);
+    lua_setfield(L, -2, "raised");
     lua_pushvalue(L, -3);
-    lua_rawset(L, -3);
-    lua_pop(L, 2);
-}
-
-/* Integers and NaN have no place of their own in the table of the kept. */
-static bool keepable(lua_State *L, int i)
-{
-    return lua_type(L, i) != LUA_TNIL && lua_type(L, i) != LUA_TNUMBER;
-}
-
-static int peektraceback(lua_State *L, int i)
-{
-    i = lua_absindex(L, i);
-    pushkept(L, false);
-    lua_pushvalue(L, i);
-    int type = keepable(L, i) ? lua_rawget(L, -2) : (lua_pop(L, 1), lua_pushnil(L), LUA_TNIL);
-    lua_remove(L, -2);
-    return type;
+    lua_setfield(L, -2, "raised_at");
+    lua_pop(L, 3);
+    rt->told = true;
 }
 
 void lull_pushtraceback(lua_State *L, int i)
 {
     i = lua_absindex(L, i);
-    if (peektraceback(L, i) == LUA_TNIL)
-        return;
-    pushkept(L, false);
-    lua_pushvalue(L, i);
-    lua_pushnil(L);
-    lua_rawset(L, -3);
-    lua_pop(L, 1);
+    int top = lua_gettop(L);
+    struct runtime *rt = lull_pushruntime(L);
+    if (is_kept(L, rt, i)) {
+        lua_getfield(L, -1, "raised_at");
+        lua_pushnil(L);
+        lua_setfield(L, -3, "raised");
+        lua_pushnil(L);
+        lua_setfield(L, -3, "raised_at");
+    } else
+        lua_pushnil(L);
+    lua_replace(L, top + 1);
+    lua_settop(L, top + 1);
+}
+
+int lull_reraise(lua_State *L)
+{
+    struct runtime *rt = lull_pushruntime(L);
+    rt->told = is_kept(L, rt, -2);
+    lua_pop(L, 2);
+    return lua_error(L);
+}
+
+/* Was the error raised by a function of ours that had told its story before? */
+static bool is_told(lua_State *L, struct runtime *rt)
+{
+    lua_Debug ar;
+    bool told = rt->told;
+    rt->told = false;
+    if (!told || !lua_getstack(L, 1, &ar) || !lua_getinfo(L, "f", &ar))
+        return false;
+    bool ours = lua_iscfunction(L, -1) && lua_getupvalue(L, -1, 1) != NULL &&
+                lua_touserdata(L, -1) == rt;
+    return ours && is_kept(L, rt, 1);
 }
 
 int lull_handler(lua_State *L)
 {
-    struct runtime *rt = lull_pushruntime(L);
     lua_settop(L, 1);
-    if (!keepable(L, 1) || lull_test(L, rt, 1, LULL_CANCEL) || !lua_checkstack(L, 32))
-        return 1;
-    if (peektraceback(L, 1) == LUA_TNIL) {
+    struct runtime *rt = lull_pushruntime(L);
+    if (!lua_isnil(L, 1) && lua_checkstack(L, 32) && !lull_test(L, rt, 1, LULL_CANCEL) &&
+        !is_told(L, rt)) {
         luaL_traceback(L, L, NULL, 1);
         lull_keeptraceback(L, 1);
+        rt->told = false;
     }
     lua_settop(L, 1);
     return 1;
@@ -145,6 +162,23 @@ static int traceback(lua_State *L)
     luaL_checkany(L, 1);
     lull_pushtraceback(L, 1);
     return 1;
+}
+
+/* keep_traceback (err, string | nil): for who raises it again in another coroutine. */
+static int keep_traceback(lua_State *L)
+{
+    luaL_checkany(L, 2);
+    lua_settop(L, 2);
+    if (keepable(L, 1) && !lua_isnil(L, 2))
+        lull_keeptraceback(L, 1);
+    return 0;
+}
+
+/* rethrow (err): raises an error again, its first traceback with it. */
+static int rethrow(lua_State *L)
+{
+    lua_settop(L, 1);
+    return lull_reraise(L);
 }
 
 /* ---- cancellation --------------------------------------------------------------------- */
@@ -251,6 +285,8 @@ static const luaL_Reg cancel_meta[] = {
 
 static const luaL_Reg functions[] = {{"is_cancelled", is_cancelled},
                                      {"traceback", traceback},
+                                     {"rethrow", rethrow},
+                                     {"keep_traceback", keep_traceback},
                                      {"fail", fail},
                                      {NULL, NULL}};
 
