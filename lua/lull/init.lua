@@ -208,7 +208,6 @@ function lull.generator(fn, ...)
     if not ok then error(..., 0) end
     if self.failed then
       self.failed = false
-      core.keep_traceback(self.err, core.traceback(self.err))
       core.rethrow(self.err)
     end
     return ...

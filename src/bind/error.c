@@ -164,16 +164,6 @@ static int traceback(lua_State *L)
     return 1;
 }
 
-/* keep_traceback (err, string | nil): for who raises it again in another coroutine. */
-static int keep_traceback(lua_State *L)
-{
-    luaL_checkany(L, 2);
-    lua_settop(L, 2);
-    if (keepable(L, 1) && !lua_isnil(L, 2))
-        lull_keeptraceback(L, 1);
-    return 0;
-}
-
 /* rethrow (err): raises an error again, its first traceback with it. */
 static int rethrow(lua_State *L)
 {
@@ -286,7 +276,6 @@ static const luaL_Reg cancel_meta[] = {
 static const luaL_Reg functions[] = {{"is_cancelled", is_cancelled},
                                      {"traceback", traceback},
                                      {"rethrow", rethrow},
-                                     {"keep_traceback", keep_traceback},
                                      {"fail", fail},
                                      {NULL, NULL}};
 
