@@ -209,3 +209,32 @@ describe("a script", function()
     assert.matches("nil", err)
   end)
 end)
+
+describe("the end of a run", function()
+  it("comes after the done callbacks of the last task, and whom they spawn", function()
+    local log = {}
+    lull.new_loop({clock = "virtual"}):run(function()
+      lull.spawn(lull.sleep, 1):add_done_callback(function()
+        log[#log + 1] = "called"
+        lull.spawn(function()
+          lull.sleep(1)
+          log[#log + 1] = "spawned"
+        end)
+      end)
+    end)
+    assert.same({"called", "spawned"}, log)
+  end)
+
+  it("calls the done callbacks of those whom it cancels", function()
+    local log, loop = {}, lull.new_loop {clock = "virtual"}
+    pcall(loop.run, loop, function()
+      lull.spawn(lull.sleep, 5):add_done_callback(function(task)
+        log[#log + 1] = task:status()
+        lull.spawn(function() log[#log + 1] = "too late" end)
+      end)
+      lull.sleep(1)
+      error "main fails"
+    end)
+    assert.same({"cancelled"}, log)
+  end)
+end)

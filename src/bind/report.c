@@ -111,6 +111,8 @@ static int review_untaken(lua_State *L)
     struct loop *o = lua_touserdata(L, 1);
     struct runtime *rt = lull_pushruntime(L);
     int64_t now = rt->object == o && o->end == UNTIL_STOPPED ? lull_now(o->core) : INT64_MAX;
+    lull_timer_stop(o->core, &o->review_timer);
+    lull_forget(&o->review);
     lull_pushheld(L, o);
     lua_getiuservalue(L, -1, LULL_LOOP_UNTAKEN);
     lua_newtable(L);

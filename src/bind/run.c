@@ -143,11 +143,27 @@ static bool run_core(lua_State *L, struct loop *o, int (*run)(lull_loop *loop))
     }
 }
 
+/* Calls what was due when the last task ended, as its done callbacks were.  One turn only:
+   nobody waits for what is called later still. */
+static void last_turn(struct loop *o)
+{
+    lull_census left;
+    lull_loop_census(o->core, &left);
+    if (left.ready > 0)
+        lull_loop_turn(o->core);
+}
+
 /* Runs until nobody but daemons is left; false, with a report pushed, on a deadlock. */
 static bool drain(lua_State *L, struct loop *o)
 {
+    bool well, ended;
     o->end = UNTIL_DAEMONS;
-    bool well = lull_drained(o) || run_core(L, o, lull_loop_run);
+    do {
+        well = lull_drained(o) || run_core(L, o, lull_loop_run);
+        ended = well && lull_drained(o);
+        if (ended)
+            last_turn(o);
+    } while (ended && !lull_drained(o)); /* a callback has spawned somebody */
     o->end = UNTIL_STOPPED;
     return well;
 }
@@ -236,6 +252,8 @@ static int loop_run(lua_State *L)
     if (well && main->future.state == LULL_RESULT)
         well = drain(L, o);
     main->future.flags |= LULL_TAKEN;
+    clear(L, rt, o);
+    last_turn(o);
     clear(L, rt, o);
     lull_review(rt, o);
     end_run(rt, o, saved);
