@@ -56,6 +56,7 @@ struct runtime {
     int child_status, child_count; /* how the nested coroutine just ended or yielded */
     unsigned paused;     /* nested coroutines that are paused inside scopes of theirs */
     int64_t slow;        /* ns that a resume may take before it is told, or 0 */
+    bool told;           /* the error about to be raised has its traceback already */
     unsigned failures;   /* reported by the default handler and not taken since */
     uint32_t ids;        /* of tasks, so far */
     uint32_t streams;    /* ids of streams, so far */
@@ -244,6 +245,8 @@ int lull_pushcode(lua_State *L, const char *code, const char *text, const char *
 int lull_handler(lua_State *L);
 /* Pushes the traceback kept for the error at i, or nil. */
 void lull_pushtraceback(lua_State *L, int i);
+/* Raises the error on top of the stack again, its first traceback with it. */
+int lull_reraise(lua_State *L);
 /* Keeps the string on top (popped) as the traceback of the error at i. */
 void lull_keeptraceback(lua_State *L, int i);
 

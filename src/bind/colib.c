@@ -49,6 +49,10 @@ static int resume(lua_State *L, lua_State *co, int i, int narg, lua_KFunction k)
         lua_pushliteral(L, "too many arguments to resume");
         return -1;
     }
+    if (rt->paused && rt->running != L && lull_scope_paused(L, i)) {
+        lua_pushliteral(L, "cannot resume outside of its task a coroutine that is in a scope");
+        return -1;
+    }
     lua_xmove(L, co, narg);
     if (rt->running != L) { /* of no task, or foreign code is between */
         int status = lua_resume(co, L, narg, &n);
@@ -284,16 +288,28 @@ static int co_close(lua_State *L)
    <close> variables run, which may suspend; what it yields then is refused again. */
 static int unwindk(lua_State *L, int status, lua_KContext outer);
 
+enum { PATIENCE = 100 }; /* times that a generator may refuse to end */
+
+/* The stack: co | times that it refused. */
 static int unwind_once(lua_State *L, int n)
 {
     struct runtime *rt = lull_runtime(L);
     lua_State *co = lua_tothread(L, 1);
-    for (int tries = 0; n >= 0 && lua_status(co) == LUA_YIELD && tries < 100; tries++) {
+    int refused = (int)luaL_optinteger(L, 2, 0);
+    for (; n >= 0 && lua_status(co) == LUA_YIELD && refused < PATIENCE; refused++) {
         lua_settop(L, 1);
+        lua_pushinteger(L, refused + 1);
         rt->unwinding = co;
         n = resume(L, co, 1, 0, unwindk);
     }
-    return n >= 0 ? 0 : lua_error(L);
+    if (n < 0)
+        return lua_error(L);
+    if (lua_status(co) == LUA_YIELD) {
+        if (rt->paused)
+            lull_scope_drop(L, rt, 1);
+        lull_closethread(co, L);
+    }
+    return 0;
 }
 
 static int unwindk(lua_State *L, int status, lua_KContext outer)

@@ -34,8 +34,9 @@ struct loop *lull_home(struct runtime *rt, uint32_t serial)
 
 void lull_task_began(struct runtime *rt, struct task *t)
 {
-    (void)t;
     rt->object->tasks++;
+    if (rt->object->end == UNTIL_EMPTY && t->own.parent == NULL)
+        lull_scope_cancel(rt->loop, &t->own, -ECANCELED); /* everybody is being sent home */
 }
 
 void lull_task_ended(struct runtime *rt, struct task *t)

@@ -84,12 +84,20 @@ void lull_scope_end(lua_State *L, struct runtime *rt, struct scope *s)
         lull_release(L, &s->deadline.scope);
 }
 
+/* Is a scope around cancelled, be it behind a shield?  Then its deliveries still count. */
+static bool is_threatened(const lull_scope *s)
+{
+    while (s != NULL && s->own == 0)
+        s = s->parent;
+    return s != NULL;
+}
+
 void lull_scope_leave(lua_State *L, struct runtime *rt, struct scope *s)
 {
     struct task *t = rt->task;
     t->scope = s->deadline.scope.parent;
     t->scope->member = &t->waiter;
-    if (!t->scope->cancelled)
+    if (t->own.delivered && !is_threatened(t->scope))
         t->own.delivered = 0;
     if (s->line != 0) {
         lua_pushthread(L);
@@ -190,6 +198,15 @@ void lull_scope_resume(lua_State *L, struct runtime *rt, int i)
     t->scope = inner;
 }
 
+bool lull_scope_paused(lua_State *L, int i)
+{
+    if (!lull_hasextra(L, i))
+        return false;
+    bool paused = lua_getfield(L, -1, "inner") != LUA_TNIL;
+    lua_pop(L, 2);
+    return paused;
+}
+
 void lull_scope_drop(lua_State *L, struct runtime *rt, int i)
 {
     lull_scope *inner, *bottom;
@@ -208,6 +225,15 @@ bool lull_scope_raised(lua_State *L, struct runtime *rt, struct scope *s, int i)
     return s->deadline.scope.own != 0 && lull_cancelof(L, rt, i) == &s->deadline.scope;
 }
 
+/* Is the running task inside of s? */
+static bool is_around(const struct runtime *rt, const struct scope *s)
+{
+    const lull_scope *inner = rt->task ? rt->task->scope : NULL;
+    while (inner != NULL && inner != &s->deadline.scope)
+        inner = inner->parent;
+    return inner != NULL;
+}
+
 /* The stack: scope | handler | results or error. */
 static int left(lua_State *L, int status, lua_KContext ctx)
 {
@@ -215,11 +241,16 @@ static int left(lua_State *L, int status, lua_KContext ctx)
     struct runtime *rt = lull_runtime(L);
     struct scope *s = lua_touserdata(L, 1);
     bool well = status == LUA_OK || status == LUA_YIELD;
+    if (!is_around(rt, s)) { /* its coroutine was resumed behind our back */
+        if (s->task != NULL)
+            lull_scope_end(L, rt, s);
+        return well ? lua_gettop(L) - 2 : lull_reraise(L);
+    }
     if (lull_unwind(L, rt, &s->deadline.scope, well))
         well = false;
     if (well || !lull_scope_raised(L, rt, s, -1)) {
         lull_scope_leave(L, rt, s);
-        return well ? lua_gettop(L) - 2 : lua_error(L);
+        return well ? lua_gettop(L) - 2 : lull_reraise(L);
     }
     lua_pushnil(L);
     lua_pushstring(L, lull_pushreason(L, &s->deadline.scope));

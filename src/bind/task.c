@@ -352,6 +352,7 @@ static bool drive(struct runtime *rt, struct task *t, int nargs)
     lua_State *co = t->co, *base = t->future.flags & LULL_NESTED ? lull_base_of(rt, t) : co;
     rt->task = t;
     rt->base = base;
+    rt->told = false;
     rt->budget = BUDGET;
     for (;;) {
         lua_State *outer = NULL;
