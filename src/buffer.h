@@ -44,7 +44,8 @@ void buffer_free(struct buffer *b, lull_alloc alloc, void *ud);
 
 /* Makes a block with size bytes in it the content of the empty buffer b; undone by
    buffer_disown, which keeps nothing. */
-static inline void buffer_adopt(struct buffer *b, char *block, size_t size, size_t capacity)
+static inline void buffer_adopt(struct buffer *b, char *block, size_t size,
+                                size_t capacity)
 {
     *b = (struct buffer){.data = block, .to = size, .capacity = capacity};
 }

@@ -1,11 +1,11 @@
-/* Listeners: accept gives a Stream.  The Stream is made before the connection is taken, so
-   that none is lost for want of memory; one that was made in vain stays for the next call.
+/* Listeners: accept gives a Stream.  The Stream is made before the connection is taken,
+   so that none is lost for want of memory; one made in vain stays for the next call.
    Serving, and what to do when descriptors run out, is told in lua/lull/net.lua. */
 #include <errno.h>
 
 #include "stream.h"
 
-enum { OPEN = 1 }; /* flags */
+enum { OPEN = 1 };  /* flags */
 enum { SPARE = 1 }; /* uservalue: a Stream for the next connection */
 
 struct listener {
@@ -62,7 +62,7 @@ static int listener(lua_State *L)
     return 1;
 }
 
-/* ---- accepting --------------------------------------------------------------------------- */
+/* ---- accepting --------------------------------------------------------------------- */
 
 /* Pushes the Stream of the next connection; or returns -errno. */
 static int take(lua_State *L, lull_loop *loop, struct listener *l)
@@ -141,7 +141,7 @@ static int try_accept(lua_State *L)
     return 1;
 }
 
-/* ---- waiting for room ---------------------------------------------------------------------- */
+/* ---- waiting for room -------------------------------------------------------------- */
 
 /* Those who rest do not accept, but want to know when the listener is closed. */
 static void rouse_all(struct listener *l, int status)
@@ -181,7 +181,7 @@ static int rouse(lua_State *L)
     return 0;
 }
 
-/* ---- the rest ----------------------------------------------------------------------------- */
+/* ---- the rest ---------------------------------------------------------------------- */
 
 /* listener:close (): who waits gets nil, "ECANCELED: ...", "ECANCELED" */
 static int listener_close(lua_State *L)
@@ -244,8 +244,10 @@ static const luaL_Reg methods[] = {
 };
 
 static const luaL_Reg metamethods[] = {
-    {"__gc", listener_close}, {"__close", listener_close},
-    {"__tostring", listener_tostring}, {NULL, NULL},
+    {"__gc", listener_close},
+    {"__close", listener_close},
+    {"__tostring", listener_tostring},
+    {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {

@@ -1,7 +1,7 @@
 /* Sending.  What the system does not take at once waits in chunks, in the order of the
-   calls: a small rest is copied, a large one stays the Lua string that it is.  The stream's
-   flusher sends them on the loop, outside of any task, and allocates nothing.  Until they
-   are sent the stream is held. */
+   calls: a small rest is copied, a large one stays the Lua string that it is.  The
+   stream's flusher sends them on the loop, outside of any task, and allocates nothing.
+   Until they are sent the stream is held. */
 #include <errno.h>
 #include <string.h>
 
@@ -10,10 +10,10 @@
 enum {
     BY_REFERENCE = 8192, /* strings from here on are kept, not copied */
     CHUNK = 8192,
-    SENDS = 16           /* of one flush before others get a turn */
+    SENDS = 16 /* of one flush before others get a turn */
 };
 
-/* ---- chunks --------------------------------------------------------------------------- */
+/* ---- chunks ------------------------------------------------------------------------ */
 
 /* Appends an empty chunk; NULL: no memory. */
 static struct chunk *append(lua_State *L, struct stream *s, size_t capacity)
@@ -86,7 +86,7 @@ static bool queue_string(lua_State *L, struct stream *s, int i, size_t n)
     return true;
 }
 
-/* ---- sending -------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------- */
 
 /* Sends from the front of the queue: 0 when it is empty, -EAGAIN: wait, or -errno. */
 static int drain(lua_State *L, lull_loop *loop, struct stream *s)
@@ -178,7 +178,7 @@ static int begin_flush(lua_State *L, lull_loop *loop, struct stream *s, int i)
     return 0;
 }
 
-/* ---- taking --------------------------------------------------------------------------- */
+/* ---- taking ------------------------------------------------------------------------ */
 
 /* The strings from 2 to top, joined in the scratch when they fit there; else NULL. */
 static const char *join(lua_State *L, struct stream *s, int top, size_t *size)
@@ -254,7 +254,7 @@ ptrdiff_t lull_stream_pass(lua_State *L, lull_loop *loop, struct stream *s, int 
     return rc < 0 ? rc : (ptrdiff_t)n;
 }
 
-/* ---- waiting for it to be sent -------------------------------------------------------- */
+/* ---- waiting for it to be sent ----------------------------------------------------- */
 
 int lull_stream_writer(const struct stream *s, int rc)
 {

@@ -31,8 +31,8 @@ static size_t hope(const struct want *w, size_t n)
     return w->count - n < LULL_SCRATCH ? w->count - n : LULL_SCRATCH;
 }
 
-/* Looks for an item behind the first `skip` bytes, receiving as long as there is something
-   to receive.  Returns a verdict, or -errno. */
+/* Looks for an item behind the first `skip` bytes, receiving as long as something comes.
+   Returns a verdict, or -errno. */
 static int seek(lua_State *L, struct stream *s, const struct want *w, size_t skip,
                 size_t *searched, struct item *item)
 {
@@ -50,9 +50,10 @@ static int seek(lua_State *L, struct stream *s, const struct want *w, size_t ski
     return TURN;
 }
 
-/* ---- one item ----------------------------------------------------------------------------- */
+/* ---- one item ---------------------------------------------------------------------- */
 
-static void push(lua_State *L, const struct want *w, const char *p, const struct item *item)
+static void push(lua_State *L, const struct want *w, const char *p,
+                 const struct item *item)
 {
     if (w->kind != NUMBER) {
         lua_pushlstring(L, p + item->from, item->size);
@@ -182,7 +183,8 @@ static int read_exactlyk(lua_State *L, int status, lua_KContext rc)
 static int read_exactly(lua_State *L)
 {
     struct stream *s = begin(L);
-    luaL_argcheck(L, luaL_checkinteger(L, ARGUMENT) >= 0, ARGUMENT, "must not be negative");
+    luaL_argcheck(L, luaL_checkinteger(L, ARGUMENT) >= 0, ARGUMENT,
+                  "must not be negative");
     lua_settop(L, TOP);
     return lull_stream_enter(L, s, read_exactlyk);
 }
@@ -209,7 +211,7 @@ static int read_until(lua_State *L)
     return lull_stream_enter(L, s, read_untilk);
 }
 
-/* ---- formats ------------------------------------------------------------------------------ */
+/* ---- formats ----------------------------------------------------------------------- */
 
 /* The format at i; none is a line. */
 static struct want format(lua_State *L, int i, const struct stream *s)
@@ -246,11 +248,10 @@ static int readk(lua_State *L, int status, lua_KContext rc)
    the deadline, how far was searched, the formats done, the bytes that they use. */
 enum { MEMORY = 4 };
 
-static int remember(lua_State *L, int slot, lua_Integer n)
+static void remember(lua_State *L, int slot, lua_Integer n)
 {
     lua_pushinteger(L, n);
     lua_replace(L, slot);
-    return slot;
 }
 
 static int read_items(lua_State *L, int rc, lua_KFunction k)
@@ -311,14 +312,14 @@ static bool prepare(lua_State *L, struct stream *s)
     return true;
 }
 
-/* stream:read (...) -> an item for each format, as file:read; "l" takes off "\r\n" too. */
+/* stream:read (...) -> an item for each format, as file:read; "l" takes "\r\n" off too */
 static int stream_read(lua_State *L)
 {
     struct stream *s = begin(L);
     return lull_stream_enter(L, s, prepare(L, s) ? read_itemsk : readk);
 }
 
-/* ---- lines ---------------------------------------------------------------------------------- */
+/* ---- lines ------------------------------------------------------------------------- */
 
 /* An iterator raises failures; it ends quietly when its own stream is closed. */
 static int raise(lua_State *L, int n)
@@ -379,6 +380,6 @@ static int lines(lua_State *L)
 }
 
 const luaL_Reg lull_stream_reading[] = {
-    {"read", stream_read},          {"read_some", read_some}, {"read_exactly", read_exactly},
-    {"read_until", read_until},     {"lines", lines},         {NULL, NULL},
+    {"read", stream_read},      {"read_some", read_some}, {"read_exactly", read_exactly},
+    {"read_until", read_until}, {"lines", lines},         {NULL, NULL},
 };

@@ -51,11 +51,12 @@ static int relayk(lua_State *L, int status, lua_KContext rc)
     if (n == -EAGAIN)
         return lull_stream_await(L, from, DEADLINE, relayk);
     if (to->queued > 0)
-        return lull_stream_await_sent(L, to, lull_until(L, from->timeout, DEADLINE), relayk);
+        return lull_stream_await_sent(L, to, lull_until(L, from->timeout, DEADLINE),
+                                      relayk);
     return lull_stream_turn(L, from, relayk);
 }
 
-/* stream:relay (to [, n]) -> bytes: copies to another stream until the end, or n bytes. */
+/* stream:relay (to [, n]) -> bytes: copies to another stream until the end, or n bytes */
 static int relay(lua_State *L)
 {
     struct stream *s = lull_openstream(L, FROM);

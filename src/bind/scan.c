@@ -1,11 +1,11 @@
-/* How each format tells whether its item is there: see scan.h.  No byte is searched twice,
-   however many pieces an item comes in. */
+/* How each format tells whether its item is there: see scan.h.  No byte is searched
+   twice, however many pieces an item comes in. */
 #include "scan.h"
 
 #include <ctype.h>
 #include <string.h>
 
-/* ---- lines and delimiters ----------------------------------------------------------- */
+/* ---- lines and delimiters ---------------------------------------------------------- */
 
 static enum verdict scan_line(const struct want *w, const char *p, size_t n, bool ended,
                               size_t *searched, struct item *item)
@@ -38,7 +38,7 @@ static enum verdict scan_until(const struct want *w, const char *p, size_t n, bo
     return ended ? EARLY : MORE;
 }
 
-/* ---- numerals ------------------------------------------------------------------------- */
+/* ---- numerals ---------------------------------------------------------------------- */
 
 /* Goes over the characters of a numeral. */
 struct cursor {
@@ -111,7 +111,7 @@ static enum verdict scan_number(const struct want *w, const char *p, size_t n, b
     return FOUND;
 }
 
-/* ---- all of them ---------------------------------------------------------------------- */
+/* ---- all of them ------------------------------------------------------------------- */
 
 /* Where there are no bytes. */
 static enum verdict scan_nothing(const struct want *w, bool ended, struct item *item)

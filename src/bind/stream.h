@@ -19,7 +19,7 @@
 #include "sys.h"
 #include "task.h"
 
-/* Bytes to be sent: copied behind it, or in a Lua string that is held under its address. */
+/* Bytes to be sent: copied behind it, or in a Lua string held under its address. */
 struct chunk {
     struct chunk *next;
     const char *data;
@@ -67,7 +67,7 @@ struct stream {
     unsigned char peer[28];     /* asked for early: the system forgets it with a reset */
 };
 
-/* ---- streamlib.c: life -------------------------------------------------------------- */
+/* ---- streamlib.c: life ------------------------------------------------------------- */
 
 /* Pushes a Stream that has no descriptor yet, and gives it one (which cannot fail). */
 struct stream *lull_newstream(lua_State *L, const struct stream_options *opts);
@@ -105,7 +105,7 @@ int lull_pushaddress(lua_State *L, const struct sys_address *a);
 /* nil, message, code for rc, with the peer's address. */
 int lull_stream_fail(lua_State *L, struct stream *s, int rc);
 
-/* When a call ends that begins now, kept in the Lua stack at slot over its suspensions. */
+/* When a call ends that begins now, kept in the Lua stack at slot while it is suspended. */
 static inline int64_t lull_until(lua_State *L, lua_Number timeout, int slot)
 {
     if (timeout < 0)
@@ -133,7 +133,7 @@ static inline int lull_stream_turn(lua_State *L, struct stream *s, lua_KFunction
     return lull_turn(L, s->rt, k);
 }
 
-/* ---- inflow.c: receiving ------------------------------------------------------------- */
+/* ---- inflow.c: receiving ----------------------------------------------------------- */
 
 /* Notes how a receive ended that brought no bytes: returns 0 at the end, or n. */
 int lull_stream_end(struct stream *s, int n);
@@ -187,7 +187,7 @@ int lull_stream_reader(lua_State *L, struct stream *s, int rc);
    slot holds the deadline. */
 int lull_stream_await(lua_State *L, struct stream *s, int slot, lua_KFunction k);
 
-/* ---- outflow.c: sending -------------------------------------------------------------- */
+/* ---- outflow.c: sending ------------------------------------------------------------ */
 
 /* The run of a stream's flusher. */
 void lull_stream_flush(lull_loop *loop, lull_waiter *w);
@@ -212,11 +212,12 @@ int lull_stream_await_sent(lua_State *L, struct stream *s, int64_t deadline,
 /* Forgets what was not sent. */
 void lull_stream_drop(lua_State *L, struct stream *s);
 
-/* ---- methods of the other rooms -------------------------------------------------------- */
+/* ---- methods of the other rooms ---------------------------------------------------- */
 
-extern const luaL_Reg lull_stream_reading[], lull_stream_writing[], lull_stream_relaying[];
+extern const luaL_Reg lull_stream_reading[], lull_stream_writing[];
+extern const luaL_Reg lull_stream_relaying[];
 
-/* ---- listenlib.c -------------------------------------------------------------------- */
+/* ---- listenlib.c ------------------------------------------------------------------- */
 
 void lull_open_listener(lua_State *L);
 

@@ -11,7 +11,7 @@ enum { LIMIT = 1 << 20, HIGH_WATER = 64 * 1024, LINGER = 10, SWALLOWS = 16 };
 
 const char lull_stream_tag = 's';
 
-/* ---- options ---------------------------------------------------------------------------- */
+/* ---- options ----------------------------------------------------------------------- */
 
 /* Pushes field name of the table at i, or nil. */
 static int option(lua_State *L, int i, const char *name)
@@ -61,7 +61,7 @@ lua_Number lull_checktimeout(lua_State *L, int i)
     return seconds;
 }
 
-/* ---- birth ------------------------------------------------------------------------------ */
+/* ---- birth ------------------------------------------------------------------------- */
 
 struct stream *lull_newstream(lua_State *L, const struct stream_options *opts)
 {
@@ -77,7 +77,8 @@ struct stream *lull_newstream(lua_State *L, const struct stream_options *opts)
     return s;
 }
 
-void lull_stream_open(lua_State *L, struct stream *s, int fd, const struct sys_address *peer)
+void lull_stream_open(lua_State *L, struct stream *s, int fd,
+                      const struct sys_address *peer)
 {
     s->io.watch.fd = fd;
     s->flags = peer->size > 0 ? STREAM_OPEN | STREAM_CONNECTED : STREAM_OPEN;
@@ -111,7 +112,7 @@ static int stream(lua_State *L)
     return 1;
 }
 
-/* ---- recognition ------------------------------------------------------------------------ */
+/* ---- recognition ------------------------------------------------------------------- */
 
 struct stream *lull_checkstream(lua_State *L, int i)
 {
@@ -126,7 +127,7 @@ struct stream *lull_openstream_slowly(lua_State *L, int i)
     return s;
 }
 
-/* ---- addresses -------------------------------------------------------------------------- */
+/* ---- addresses --------------------------------------------------------------------- */
 
 static int peer_of(const struct stream *s, struct sys_address *a)
 {
@@ -210,7 +211,7 @@ static int stream_tostring(lua_State *L)
     return 1;
 }
 
-/* ---- the end ---------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------- */
 
 /* Wakes all of a list as an end of the stream does. */
 static void cancel_all(lull_loop *loop, lull_list *waiters)
@@ -344,7 +345,7 @@ static int stream_shutdown(lua_State *L)
     return 1;
 }
 
-/* ---- opening ------------------------------------------------------------------------------ */
+/* ---- opening ----------------------------------------------------------------------- */
 
 static const luaL_Reg methods[] = {
     {"peer", stream_peer},         {"local_address", stream_local_address},
@@ -354,7 +355,9 @@ static const luaL_Reg methods[] = {
 };
 
 static const luaL_Reg metamethods[] = {
-    {"__gc", stream_gc}, {"__close", stream_close}, {"__tostring", stream_tostring},
+    {"__gc", stream_gc},
+    {"__close", stream_close},
+    {"__tostring", stream_tostring},
     {NULL, NULL},
 };
 

@@ -1,5 +1,5 @@
-/* Writing to streams.  A write is taken whole, as one piece, whatever happens to its task;
-   the task suspends only while more than the high-water mark waits to be sent. */
+/* Writing to streams.  A write is taken whole, as one piece, whatever happens to its
+   task, which suspends only while more than the high-water mark waits to be sent. */
 #include <errno.h>
 
 #include "stream.h"
@@ -51,7 +51,7 @@ static struct stream *checkwrite(lua_State *L)
     return s;
 }
 
-/* stream:write (...) -> stream: takes it all, suspends while too much waits to be sent. */
+/* stream:write (...) -> stream: takes it all, suspends while too much waits to be sent */
 static int stream_write(lua_State *L)
 {
     struct stream *s = checkwrite(L);
@@ -103,5 +103,8 @@ static int stream_flush(lua_State *L)
 }
 
 const luaL_Reg lull_stream_writing[] = {
-    {"write", stream_write}, {"try_write", try_write}, {"flush", stream_flush}, {NULL, NULL},
+    {"write", stream_write},
+    {"try_write", try_write},
+    {"flush", stream_flush},
+    {NULL, NULL},
 };
