@@ -390,6 +390,15 @@ describe("the process", function()
     assert.equal(0, code)
   end)
 
+  it("takes closed standard files for empty ones", function()
+    local out, err, code = helper.execute {"sh", "-c", [[
+      "$0" -i <&- | tail -n +2
+      "$0" -e 'print "nowhere" lull.sleep(0.001)' >&- && echo well]], lull_path}
+    assert.equal("> \nwell\n", out)
+    assert.equal("", err)
+    assert.equal(0, code)
+  end)
+
   it("raises its limit of open files as far as it may", function()
     local limits = io.open "/proc/self/limits"
     if not limits then return pending "needs /proc" end

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #define INTERRUPTED "interrupted!" /* as lua has it */
 
@@ -321,24 +320,6 @@ static int run_in_loop(lua_State *L)
     return 0; /* the state closes the loop, after the last signal */
 }
 
-/* The soft limit of open files becomes the hard one.  Children get the old one back: the
-   registry keeps it for those who start them. */
-static void raise_file_limit(lua_State *L)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return;
-    lua_pushinteger(L, (lua_Integer)limit.rlim_cur);
-    lua_setfield(L, LUA_REGISTRYINDEX, "lull.nofile");
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-static void ignore(int number)
-{
-    (void)number;
-}
-
 static bool failures(lua_State *L)
 {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
@@ -357,7 +338,7 @@ static int protected_main(lua_State *L)
     luaL_openlibs(L);
     luaL_requiref(L, "lull", luaopen_lull, 1);
     set_arg(L);
-    raise_file_limit(L);
+    lull_setup_limits(L);
     if (prompts())
         setvbuf(stdin, NULL, _IONBF, 0); /* io.read and the prompt share what is typed */
     lua_pushcfunction(L, lull_handler);
@@ -376,6 +357,7 @@ static int protected_main(lua_State *L)
 
 int main(int argc, char **argv)
 {
+    lull_setup_process();
     switch (lull_read_command_line(&cl, argc, argv)) {
     case LULL_BAD:
         return EXIT_FAILURE;
@@ -386,8 +368,6 @@ int main(int argc, char **argv)
     }
     if (cl.version)
         print_version();
-    /* No SIG_IGN: that would be handed on to the children of os.execute. */
-    signal(SIGPIPE, ignore);
     lua_State *L = luaL_newstate();
     if (L == NULL)
         return say("cannot create state: not enough memory"), EXIT_FAILURE;

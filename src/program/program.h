@@ -1,6 +1,6 @@
-/* What the rooms of the lull program ask of one another: options.c reads the command
-   line, main.c runs its chunks, interrupt.c is Ctrl-C, exit.c os.exit, prompt.c and
-   editline.c the terminal that lua/lull/repl.lua talks to. */
+/* What the rooms of the lull program ask of one another: setup.c prepares the process,
+   options.c reads the command line, main.c runs its chunks, interrupt.c is Ctrl-C, exit.c
+   os.exit, prompt.c and editline.c the terminal that lua/lull/repl.lua talks to. */
 #ifndef LULL_PROGRAM_H
 #define LULL_PROGRAM_H
 
@@ -32,6 +32,14 @@ enum lull_order { LULL_RUN, LULL_HELP, LULL_BAD };
 
 /* Reads it.  LULL_HELP and LULL_BAD: all is said and nothing left to do. */
 enum lull_order lull_read_command_line(struct command_line *cl, int argc, char **argv);
+
+/* ---- setup.c --------------------------------------------------------------------- */
+
+/* Standard files that are open, and broken pipes that are errors. */
+void lull_setup_process(void);
+
+/* As many descriptors as there may be. */
+void lull_setup_limits(lua_State *L);
 
 /* ---- interrupt.c ----------------------------------------------------------------- */
 
