@@ -1,13 +1,13 @@
 -- What the specs of the documentation share: blocks of code in a page, and whether they
 -- tell the truth.  The word behind the fence says what a block is:
 --
---   lua            a program, run on the virtual clock; what it prints stands behind -->
---   lua real       the same, on the real clock
---   lua fails      the same, for a program that ends with the exit code 1; what it says on
---                  stderr is compared as well
---   c run          a program in C on liblull alone
---   c src/io.c     (or any file) a quotation: its lines stand in that file, in this order,
---                  however they are indented; a line of dots stands for what is left out
+--   lua         a program, run on the virtual clock; what it prints stands behind -->
+--   lua real    the same, on the real clock
+--   lua fails   the same, for a program that ends with the exit code 1; what it says on
+--               stderr is compared as well
+--   c run       a program in C on liblull alone
+--   c src/io.c  (or any file) a quotation: its lines stand in that file, in this order,
+--               however they are indented; a line of dots stands for what is left out
 --
 -- Anything else is prose.
 local helper = require "spec.helper"
@@ -68,7 +68,10 @@ end
 
 -- What the build that is being tested was configured with.
 local function setting(name)
-  local cache = pages.read((os.getenv "LULL_BUILD" or "build/dev") .. "/CMakeCache.txt")
+  local first = 0
+  while arg[first - 1] do first = first - 1 end
+  local build = os.getenv "LULL_BUILD" or arg[first]:match "^(.*)/"
+  local cache = pages.read(build .. "/CMakeCache.txt")
   return cache:match("\n" .. name .. ":%u+=([^\n]*)") or ""
 end
 
@@ -77,8 +80,8 @@ kinds["c run"] = function(block)
   local source, program = dir:write("page.c", block.text), dir.path .. "/page"
   local build, sanitizers = setting "lull_BINARY_DIR", setting "LULL_SANITIZE"
   local words = {
-    setting "CMAKE_C_COMPILER", "-std=c11", "-Wall", "-Wextra", "-Iinclude", "-o", program,
-    source, "-L" .. build, "-llull", "-Wl,-rpath," .. build,
+    setting "CMAKE_C_COMPILER", "-std=c11", "-Wall", "-Wextra", "-Iinclude",
+    "-o", program, source, "-L" .. build, "-llull", "-Wl,-rpath," .. build,
   }
   if sanitizers ~= "" then words[#words + 1] = "-fsanitize=" .. sanitizers end
   for _, command in ipairs {words, {program}} do
