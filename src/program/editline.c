@@ -147,15 +147,11 @@ static void remember(const char *line)
 
 static const struct lull_typist typist = {begin, feed, end, hide, show, redraw, remember};
 
-/* At exit, for os.exit may be called while a line is being typed. */
+/* At exit, for os.exit may be called while a line is being typed.  Memory goes with the
+   process; el_end would leak the names that EL_ADDFN was given. */
 static void restore(void)
 {
-    if (editor)
-        el_end(editor);
-    if (past)
-        history_end(past);
-    editor = NULL;
-    past = NULL;
+    el_set(editor, EL_PREP_TERM, 0);
 }
 
 const struct lull_typist *lull_editline_open(void)
@@ -164,11 +160,11 @@ const struct lull_typist *lull_editline_open(void)
     if (term == NULL || *term == '\0' || strcmp(term, "dumb") == 0)
         return NULL;
     setlocale(LC_CTYPE, "");
-    atexit(restore);
     editor = el_init("lull", stdin, stdout, stderr);
     past = history_init();
     if (editor == NULL || past == NULL)
         return NULL;
+    atexit(restore);
     HistEvent event;
     history(past, &event, H_SETSIZE, 1000);
     history(past, &event, H_SETUNIQUE, 1);
