@@ -12,12 +12,12 @@
 #include <unistd.h>
 
 static const struct lull_typist *typist;
-static bool prompting;  /* a line is being typed */
-static const char *shown; /* its prompt */
+static bool prompting;     /* a line is being typed */
+static const char *shown;  /* its prompt */
 static lua_State *feeding; /* in prompt_feed: who called it */
 static lull_loop *loop;
-static lull_message changed;          /* the terminal has */
-static volatile sig_atomic_t posted;  /* that message, and not heard yet */
+static lull_message changed;         /* the terminal has */
+static volatile sig_atomic_t posted; /* that message, and not heard yet */
 
 bool lull_prompt_tty(void)
 {
@@ -96,8 +96,8 @@ static void plain_remember(const char *text)
     (void)text;
 }
 
-static const struct lull_typist plain = {plain_begin, plain_feed,   plain_end,
-                                         plain_hide,  plain_show,   plain_redraw,
+static const struct lull_typist plain = {plain_begin,   plain_feed, plain_end,
+                                         plain_hide,    plain_show, plain_redraw,
                                          plain_remember};
 
 /* ---- a terminal that changes ------------------------------------------------------ */
