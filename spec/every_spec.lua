@@ -40,6 +40,19 @@ describe("lull.every", function()
     end)
   end)
 
+  it("goes back to its grid after a tick that came late", function()
+    run(function()
+      local loop, start, times = lull.loop(), lull.now(), {}
+      -- Computes for 0.25 s right before the second tick: the clock is 2.125 then.
+      loop:call_later(1.875, loop.advance, loop, 0.25)
+      for n in lull.every(1) do
+        times[n] = lull.now() - start
+        if n == 4 then break end
+      end
+      assert.same({1, 2.125, 3, 4}, times)
+    end)
+  end)
+
   it("tickers of their own do not disturb each other", function()
     run(function()
       local start, log = lull.now(), {}
