@@ -18,7 +18,7 @@ describe("the README", function()
       local server = lull.spawn(assert(load(%q, "=README")))
       local host, port = address:await()
       local ann, bob = net.connect(host, port), net.connect(host, port)
-      for _, name in ipairs {"ann", "bob"} do -- each hears itself before the next one speaks
+      for _, name in ipairs {"ann", "bob"} do -- each hears itself before the next speaks
         local stream = name == "ann" and ann or bob
         assert(stream:read_until "? " == "your name? ")
         stream:write(name, "\n", "I am ", name, "\n")
