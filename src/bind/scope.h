@@ -29,11 +29,14 @@ void lull_scope_block(lua_State *L, struct scope *s);
 /* Raises unless L may leave the block s now. */
 void lull_scope_checkleave(lua_State *L, struct runtime *rt, struct scope *s);
 
+/* Is the running task inside of s? */
+bool lull_scope_around(const struct runtime *rt, const struct scope *s);
+
 /* Ends s, the innermost scope of the running task. */
 void lull_scope_leave(lua_State *L, struct runtime *rt, struct scope *s);
 
-/* Ends s wherever it stands: for an object that is collected. */
-void lull_scope_end(lua_State *L, struct runtime *rt, struct scope *s);
+/* Ends s, whose object is being collected, if it was never left. */
+void lull_scope_collect(lua_State *L, struct runtime *rt, struct scope *s);
 
 /* Is the error at i the cancellation of this very scope? */
 bool lull_scope_raised(lua_State *L, struct runtime *rt, struct scope *s, int i);

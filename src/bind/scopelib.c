@@ -67,7 +67,7 @@ static void set_deadline(lua_State *L, struct runtime *rt, struct scope *s, lua_
 }
 
 /* Takes s out of its loop and of the tree. */
-void lull_scope_end(lua_State *L, struct runtime *rt, struct scope *s)
+static void end(lua_State *L, struct runtime *rt, struct scope *s)
 {
     lull_loop *loop = lull_loop_with(rt, s->loop);
     if (s->deadline.scope.flags & LULL_IS_GROUP)
@@ -92,9 +92,9 @@ static bool is_threatened(const lull_scope *s)
     return s != NULL;
 }
 
-void lull_scope_leave(lua_State *L, struct runtime *rt, struct scope *s)
+/* Ends s, the innermost scope of t. */
+static void leave(lua_State *L, struct runtime *rt, struct task *t, struct scope *s)
 {
-    struct task *t = rt->task;
     t->scope = s->deadline.scope.parent;
     t->scope->member = &t->waiter;
     if (t->own.delivered && !is_threatened(t->scope))
@@ -108,7 +108,28 @@ void lull_scope_leave(lua_State *L, struct runtime *rt, struct scope *s)
         }
         lua_pop(L, 1);
     }
-    lull_scope_end(L, rt, s);
+    end(L, rt, s);
+}
+
+void lull_scope_leave(lua_State *L, struct runtime *rt, struct scope *s)
+{
+    leave(L, rt, rt->task, s);
+}
+
+/* An object can be collected while its scope is open: its coroutine was given up, or there
+   was no memory to leave it with.  In the latter case its task must not come to it again. */
+void lull_scope_collect(lua_State *L, struct runtime *rt, struct scope *s)
+{
+    lull_scope *outer = s->deadline.scope.parent, *around = outer;
+    if (s->task == NULL)
+        return;
+    while (around != NULL && around != &s->task->own)
+        around = around->parent;
+    if (around == NULL)
+        end(L, rt, s);
+    else
+        while (s->task != NULL)
+            leave(L, rt, s->task, scope_of(s->task->scope));
 }
 
 /* Pushes "script.lua:12" of the block s. */
@@ -214,7 +235,7 @@ void lull_scope_drop(lua_State *L, struct runtime *rt, int i)
         return;
     for (lull_scope *s = inner, *outer; s != NULL; s = outer) {
         outer = s->parent;
-        lull_scope_end(L, rt, scope_of(s));
+        end(L, rt, scope_of(s));
     }
 }
 
@@ -225,8 +246,7 @@ bool lull_scope_raised(lua_State *L, struct runtime *rt, struct scope *s, int i)
     return s->deadline.scope.own != 0 && lull_cancelof(L, rt, i) == &s->deadline.scope;
 }
 
-/* Is the running task inside of s? */
-static bool is_around(const struct runtime *rt, const struct scope *s)
+bool lull_scope_around(const struct runtime *rt, const struct scope *s)
 {
     const lull_scope *inner = rt->task ? rt->task->scope : NULL;
     while (inner != NULL && inner != &s->deadline.scope)
@@ -241,10 +261,15 @@ static int left(lua_State *L, int status, lua_KContext ctx)
     struct runtime *rt = lull_runtime(L);
     struct scope *s = lua_touserdata(L, 1);
     bool well = status == LUA_OK || status == LUA_YIELD;
-    if (!is_around(rt, s)) { /* its coroutine was resumed behind our back */
+    if (!lull_scope_around(rt, s)) { /* its coroutine was resumed behind our back */
         if (s->task != NULL)
-            lull_scope_end(L, rt, s);
+            end(L, rt, s);
         return well ? lua_gettop(L) - 2 : lull_reraise(L);
+    }
+    if (!lua_checkstack(L, LUA_MINSTACK)) {
+        lua_settop(L, 2);
+        lua_pushliteral(L, "stack overflow (too many results)");
+        well = false;
     }
     if (lull_unwind(L, rt, &s->deadline.scope, well))
         well = false;
@@ -328,10 +353,7 @@ static struct scope *checkscope(lua_State *L)
 
 void lull_scope_checkleave(lua_State *L, struct runtime *rt, struct scope *s)
 {
-    lull_scope *within = rt->task ? rt->task->scope : NULL;
-    while (within != NULL && within != &s->deadline.scope)
-        within = within->parent;
-    if (within == NULL || s->task != rt->task || s->co != L)
+    if (!lull_scope_around(rt, s) || s->task != rt->task || s->co != L)
         luaL_error(L, "this block belongs to another coroutine");
     if (s->line == 0)
         luaL_error(L, "what was opened around a function ends with it");
@@ -405,12 +427,9 @@ static int scope_tostring(lua_State *L)
     return 1;
 }
 
-/* A scope that is collected while open stood in a coroutine that was given up. */
 static int scope_gc(lua_State *L)
 {
-    struct scope *s = lua_touserdata(L, 1);
-    if (s->task != NULL)
-        lull_scope_end(L, lull_runtime(L), s);
+    lull_scope_collect(L, lull_runtime(L), lua_touserdata(L, 1));
     return 0;
 }
 
