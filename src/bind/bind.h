@@ -135,6 +135,11 @@ int lull_pushheld(lua_State *L, const void *key); /* the type of what was pushed
 void lull_release(lua_State *L, const void *key);
 lua_Integer lull_countheld(lua_State *L);
 
+/* Lets the value on top of the stack (popped) be found under a key for as long as somebody
+   else keeps it alive. */
+void lull_know(lua_State *L, const void *key);
+int lull_pushknown(lua_State *L, const void *key); /* the type of what was pushed */
+
 /* The Lua values that belong to an object but are rarely there (names, callbacks, task
    locals): pushes the object's table of them, made at need.  i is the object. */
 void lull_pushextra(lua_State *L, int i);

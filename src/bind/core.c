@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* uservalues of the runtime */
-enum { HELD = 1, EXTRAS, USERVALUES = EXTRAS };
+enum { HELD = 1, EXTRAS, KNOWN, USERVALUES = KNOWN };
 
 static const char runtime_key;
 
@@ -59,6 +59,8 @@ static void newruntime(lua_State *L)
     lua_setiuservalue(L, -2, HELD);
     newtable(L, "k");
     lua_setiuservalue(L, -2, EXTRAS);
+    newtable(L, "v");
+    lua_setiuservalue(L, -2, KNOWN);
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &runtime_key);
     if (lull_scratch(L, rt) == NULL)
@@ -108,6 +110,25 @@ lua_Integer lull_countheld(lua_State *L)
         n++;
     lua_pop(L, 1);
     return n;
+}
+
+void lull_know(lua_State *L, const void *key)
+{
+    lull_pushruntime(L);
+    lua_getiuservalue(L, -1, KNOWN);
+    lua_pushvalue(L, -3);
+    lua_rawsetp(L, -2, key);
+    lua_pop(L, 3);
+}
+
+int lull_pushknown(lua_State *L, const void *key)
+{
+    lull_pushruntime(L);
+    lua_getiuservalue(L, -1, KNOWN);
+    int type = lua_rawgetp(L, -1, key);
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+    return type;
 }
 
 bool lull_hasextra(lua_State *L, int i)

@@ -4,22 +4,43 @@
 
 #include <string.h>
 
-/* A call that is due.  uservalue 1: a table of the function and its arguments. */
+/* A call that is due, in its Loop's table of handles.  uservalue 1: a table of the function
+   and its arguments. */
 struct handle {
     lull_waiter waiter;
     lull_timer timer;
-    lull_loop *loop; /* NULL once called or cancelled */
+    struct loop *loop; /* NULL once called or cancelled */
     int nargs;
     bool cancelled;
     lua_Number when;
 };
 
+/* Pushes h, which is due no longer, out of the table of its loop. */
+static void take_out(lua_State *L, struct handle *h)
+{
+    lull_pushknown(L, h->loop);
+    lua_getiuservalue(L, -1, LULL_LOOP_HANDLES);
+    lua_rawgetp(L, -1, h);
+    lua_pushnil(L);
+    lua_rawsetp(L, -3, h);
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+    h->loop = NULL;
+}
+
+void lull_drop_handles(lua_State *L, int i)
+{
+    lua_getiuservalue(L, i, LULL_LOOP_HANDLES);
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
+        ((struct handle *)lua_touserdata(L, -1))->loop = NULL;
+    lua_pop(L, 1);
+}
+
 /* (handle): pushes function and arguments from its table and calls them. */
 static int call_handle(lua_State *L)
 {
     struct handle *h = lua_touserdata(L, 1);
-    lull_pushheld(L, h);
-    lull_release(L, h);
+    take_out(L, h);
     lua_getiuservalue(L, -1, 1);
     luaL_checkstack(L, h->nargs + 2, NULL);
     int t = lua_gettop(L);
@@ -32,7 +53,6 @@ static int call_handle(lua_State *L)
 static void handle_due(lull_loop *loop, lull_waiter *w)
 {
     struct handle *h = container_of(w, struct handle, waiter);
-    h->loop = NULL;
     lull_callback(lull_loop_user(loop), call_handle, h);
 }
 
@@ -53,16 +73,19 @@ static void new_handle(lua_State *L, struct loop *o, int nargs, int64_t deadline
     lull_timer_init(&h->timer, &h->waiter);
     h->nargs = nargs;
     h->when = (lua_Number)(deadline < 0 ? lull_now(o->core) : deadline) / 1e9;
-    lua_pushvalue(L, -1);
-    lull_hold(L, h);
+    lull_pushknown(L, o);
+    lua_getiuservalue(L, -1, LULL_LOOP_HANDLES);
+    lua_pushvalue(L, -3);
+    lua_rawsetp(L, -2, h);
+    lua_pop(L, 2);
+    h->loop = o;
     lull_wait(&h->waiter);
     if (deadline < 0)
         lull_wake(o->core, &h->waiter, 0);
     else if (lull_timer_start(o->core, &h->timer, deadline, 0) < 0) {
-        lull_release(L, h);
+        take_out(L, h);
         luaL_error(L, "not enough memory");
     }
-    h->loop = o->core;
 }
 
 void lull_call_soon(lua_State *L, struct runtime *rt, int nargs)
@@ -82,10 +105,9 @@ static int handle_cancel(lua_State *L)
 {
     struct handle *h = checkhandle(L);
     if (h->loop != NULL) {
-        lull_timer_stop(h->loop, &h->timer);
+        lull_timer_stop(h->loop->core, &h->timer);
         lull_forget(&h->waiter);
-        lull_release(L, h);
-        h->loop = NULL;
+        take_out(L, h);
         h->cancelled = true;
     }
     return 0;

@@ -32,6 +32,15 @@ struct loop *lull_home(struct runtime *rt, uint32_t serial)
     return o;
 }
 
+/* Who lives on a loop keeps it alive. */
+void lull_task_begins(lua_State *L, struct runtime *rt)
+{
+    if (rt->object->tasks > 0)
+        return;
+    lull_pushknown(L, rt->object);
+    lull_hold(L, rt->object);
+}
+
 void lull_task_began(struct runtime *rt, struct task *t)
 {
     rt->object->tasks++;
@@ -42,7 +51,8 @@ void lull_task_began(struct runtime *rt, struct task *t)
 void lull_task_ended(struct runtime *rt, struct task *t)
 {
     struct loop *o = lull_home(rt, t->future.loop);
-    o->tasks--;
+    if (--o->tasks == 0)
+        lull_release(rt->L, o);
     o->daemons -= (t->future.flags & LULL_DAEMON) != 0;
     stop_when_drained(o);
 }
@@ -97,14 +107,23 @@ static int loop_stop(lua_State *L)
     return 0;
 }
 
+void lull_drop_loop(lua_State *L, struct runtime *rt, struct loop *o)
+{
+    struct loop **p = &rt->loops;
+    while (*p != o)
+        p = &(*p)->next;
+    *p = o->next;
+    lull_drop_handles(L, 1);
+    lull_loop_free(o->core);
+    o->core = NULL;
+}
+
 /* A loop that is collected takes its tasks along without a word: the state is closing. */
 static int loop_gc(lua_State *L)
 {
     struct loop *o = lua_touserdata(L, 1);
-    if (o->core != NULL) {
-        lull_loop_free(o->core);
-        o->core = NULL;
-    }
+    if (o->core != NULL)
+        lull_drop_loop(L, lull_runtime(L), o);
     return 0;
 }
 
@@ -214,15 +233,16 @@ static int new_loop(lua_State *L)
     lua_setiuservalue(L, -2, LULL_LOOP_UNTAKEN);
     lua_newtable(L);
     lua_setiuservalue(L, -2, LULL_LOOP_WATCHERS);
+    lua_newtable(L);
+    lua_setiuservalue(L, -2, LULL_LOOP_HANDLES);
     lua_pushvalue(L, -1);
-    lull_hold(L, o);
+    lull_know(L, o);
     o->rt = rt;
     o->virtual_clock = options.virtual_clock;
     o->slow = 100000000;
     lull_review_init(o);
     int rc = lull_loop_new(&o->core, &options);
     if (rc < 0) {
-        lull_release(L, o);
         if (rc == -ENOSYS)
             return luaL_error(L, "no such selector: %s", options.selector);
         lull_pushfail(L, rc, NULL);
@@ -241,7 +261,7 @@ static int running_loop(lua_State *L)
     struct runtime *rt = lull_runtime(L);
     if (rt->object == NULL)
         return luaL_error(L, "no loop is running");
-    lull_pushheld(L, rt->object);
+    lull_pushknown(L, rt->object);
     return 1;
 }
 

@@ -23,6 +23,8 @@ struct loop {
 
 /* looplib.c */
 struct loop *lull_home(struct runtime *rt, uint32_t serial); /* the loop of that number */
+/* Frees what the Loop at 1 holds; its tasks have ended or are given up. */
+void lull_drop_loop(lua_State *L, struct runtime *rt, struct loop *o);
 bool lull_drained(const struct loop *o); /* has it come to what ends the run? */
 struct loop *lull_checkloopobject(lua_State *L); /* the Loop at 1, which must be open */
 int64_t lull_tonanoseconds(lua_State *L, int i);
@@ -33,6 +35,7 @@ int lull_loop_close(lua_State *L); /* loop:close () */
 
 /* handlelib.c */
 void lull_open_handle(lua_State *L);
+void lull_drop_handles(lua_State *L, int i); /* of the Loop at i, which ends */
 
 /* report.c */
 void lull_review_init(struct loop *o);

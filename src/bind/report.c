@@ -91,7 +91,10 @@ void lull_untaken(lua_State *L, struct runtime *rt, int i)
         return;
     int64_t deadline = lull_now(o->core) + 1000000000;
     i = lua_absindex(L, i);
-    lull_pushheld(L, o);
+    if (lull_pushknown(L, o) == LUA_TNIL) {
+        lua_pop(L, 1);
+        return;
+    }
     lua_getiuservalue(L, -1, LULL_LOOP_UNTAKEN);
     lua_Integer n = luaL_len(L, -1);
     lua_pushvalue(L, i);
@@ -113,7 +116,7 @@ static int review_untaken(lua_State *L)
     int64_t now = rt->object == o && o->end == UNTIL_STOPPED ? lull_now(o->core) : INT64_MAX;
     lull_timer_stop(o->core, &o->review_timer);
     lull_forget(&o->review);
-    lull_pushheld(L, o);
+    lull_pushknown(L, o);
     lua_getiuservalue(L, -1, LULL_LOOP_UNTAKEN);
     lua_newtable(L);
     lua_pushvalue(L, -1);

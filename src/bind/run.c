@@ -292,19 +292,6 @@ static int run_forever(lua_State *L)
     return well ? 0 : lua_error(L);
 }
 
-/* Frees what a loop holds; its tasks have ended or are given up. */
-static void free_loop(lua_State *L, struct runtime *rt, struct loop *o)
-{
-    for (struct loop **p = &rt->loops; *p != NULL; p = &(*p)->next)
-        if (*p == o) {
-            *p = o->next;
-            break;
-        }
-    lull_release(L, o);
-    lull_loop_free(o->core);
-    o->core = NULL;
-}
-
 /* loop:close (): cancels and ends what still runs on it, then frees it. */
 int lull_loop_close(lua_State *L)
 {
@@ -319,7 +306,7 @@ int lull_loop_close(lua_State *L)
     clear(L, rt, o);
     lull_review(rt, o);
     end_run(rt, o, saved);
-    free_loop(L, rt, o);
+    lull_drop_loop(L, rt, o);
     return 0;
 }
 

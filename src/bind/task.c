@@ -507,6 +507,7 @@ struct task *lull_spawn(lua_State *L, struct runtime *rt, int nargs, lull_scope 
     lua_State *co = idle_thread(L, rt);
     if (nargs > 8 && !lua_checkstack(co, nargs + LUA_MINSTACK))
         luaL_error(L, "too many arguments");
+    lull_task_begins(L, rt);
     lua_pushvalue(L, -1);
     push_site(L);
     if (rt->locals)

@@ -83,9 +83,12 @@ void lull_child_daemon(struct runtime *rt, struct task *t); /* became one */
 void lull_report_slow(struct runtime *rt, struct task *t, int64_t ns);
 
 /* looplib.c */
-enum { LULL_LOOP_UNTAKEN = 1, LULL_LOOP_WATCHERS, LULL_LOOP_HANDLER }; /* uservalues */
+enum { /* uservalues of a Loop */
+    LULL_LOOP_UNTAKEN = 1, LULL_LOOP_WATCHERS, LULL_LOOP_HANDLES, LULL_LOOP_HANDLER
+};
 lull_loop *lull_checkloop(lua_State *L); /* the Loop at 1, which must be open */
 lull_loop *lull_loop_with(struct runtime *rt, uint32_t serial); /* or NULL: it is gone */
+void lull_task_begins(lua_State *L, struct runtime *rt); /* may still fail */
 void lull_task_began(struct runtime *rt, struct task *t);
 void lull_task_ended(struct runtime *rt, struct task *t);
 void lull_task_daemon(struct runtime *rt, struct task *t); /* became one */

@@ -40,7 +40,9 @@ static struct watcher *find(lua_State *L, lua_Integer fd)
 static int call_side(lua_State *L, int side)
 {
     struct watcher *w = lua_touserdata(L, 1);
-    if (lull_pushheld(L, w) == LUA_TNIL || lua_getiuservalue(L, -1, side) == LUA_TNIL)
+    lull_pushknown(L, lull_pushruntime(L)->object);
+    lua_replace(L, 1);
+    if (find(L, w->io.watch.fd) != w || lua_getiuservalue(L, -1, side) == LUA_TNIL)
         return 0;
     int t = lua_gettop(L);
     lua_rawgeti(L, t, 0);
@@ -104,7 +106,6 @@ static bool unwatch(lua_State *L, int fd, int side)
     lull_io_close(&w->io);
     lull_forget(&w->reader);
     lull_forget(&w->writer);
-    lull_release(L, w);
     lua_getiuservalue(L, 1, LULL_LOOP_WATCHERS);
     lua_pushnil(L);
     lua_rawseti(L, -2, fd);
@@ -129,8 +130,6 @@ static int add(lua_State *L, int side)
     if (w == NULL) {
         lua_pop(L, 1);
         w = new_watcher(L, loop, fd);
-        lua_pushvalue(L, -1);
-        lull_hold(L, w);
         lua_getiuservalue(L, 1, LULL_LOOP_WATCHERS);
         lua_pushvalue(L, -2);
         lua_rawseti(L, -2, fd);
