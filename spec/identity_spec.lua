@@ -72,6 +72,37 @@ describe("a task", function()
   end)
 end)
 
+describe("every object", function()
+  it("says in tostring what it is", function()
+    run(function()
+      local lock, semaphore = lull.lock(), lull.semaphore(3)
+      local a, b <close> = lull.net.pair()
+      local s <close> = lull.scope()
+      local objects = {
+        {"loop", lull.loop()}, {"handle", lull.loop():call_soon(function() end)},
+        {"scope.*open", s},
+        {"future.*pending", lull.future()}, {"lock.*free", lull.lock()},
+        {"guard.*held?", lock:acquire()}, {"lock.*held", lock}, {"event", lull.event()},
+        {"condition", lull.condition()}, {"semaphore.*3", semaphore},
+        {"permit", semaphore:acquire()}, {"barrier.*2", lull.barrier(2)},
+        {"queue.*0", lull.queue()}, {"priority.*queue.*0", lull.priority_queue()},
+        {"lifo.*queue.*0", lull.lifo_queue()}, {"local", lull.task_local()},
+        {"selector", lull.selectors.default()}, {"group.*0", lull.group {detached = true}},
+        {"generator", (select(4, lull.generator(print)))}, {"stream", a},
+        {"defer", lull.defer(print)}, {"task", lull.current()},
+      }
+      for _, pair in ipairs(objects) do
+        local text = tostring(pair[2])
+        assert.matches(pair[1], text:lower())
+        assert.not_matches("userdata", text)
+        assert.not_matches("^table", text)
+      end
+      a:close()
+      assert.is_string(tostring(b))
+    end)
+  end)
+end)
+
 describe("lull.current", function()
   it("is the task that runs, also in its nested coroutines", function()
     run(function()

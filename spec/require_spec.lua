@@ -68,6 +68,10 @@ describe("require", function()
         assert.matches("module 'm1' not found:", err, 1, true)
         assert.matches("no field package.preload['m1']", err, 1, true)
         assert.matches("no file '" .. dir.path .. "/m1.lua'", err, 1, true)
+        local line = helper.line() + 1
+        ok, err = pcall(function() require "m1" end)
+        assert.is_false(ok)
+        assert.matches("require_spec.lua:" .. line .. ": module 'm1' not found", err)
         return true
       end)
       assert.is_true(ok, err)

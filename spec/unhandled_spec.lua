@@ -284,6 +284,17 @@ describe("in a script", function()
     assert.same({"mine\tstring\tn\n", "", 0}, {out, err, code})
   end)
 
+  it("an error that cannot be made a string is told with its task", function()
+    local out, err, code = helper.child [[
+      local broken = setmetatable({}, {__tostring = function() error "broken" end})
+      lull.spawn(error, broken):name "unlucky"
+      lull.sleep(3)
+      print "alive"
+    ]]
+    assert.same({"alive\n", 1}, {out, code})
+    assert.matches("unlucky", err)
+  end)
+
   it("a handler that fails itself is told, not followed", function()
     local out, err, code = helper.child [[
       lull.on_unhandled(function() error "handler broke" end)
