@@ -364,6 +364,10 @@ static bool drive(struct runtime *rt, struct task *t, int nargs)
             lua_pop(co, 1);
         t->co = rt->running = co;
         rt->outer = outer;
+#ifdef LULL_STRESS
+        if (rt->idle.slots < 256) /* whatever nobody holds is gone now; with many it takes hours */
+            lua_gc(rt->L, LUA_GCCOLLECT);
+#endif
         int status = lua_resume(co, rt->L, nargs, &n);
         if (rt->parked) {
             if (outer != NULL)
