@@ -12,65 +12,62 @@ local function has_metamethod(value, event)
   return type(mt) == "table" and mt[event] ~= nil
 end
 
-local function is_awaitable(value)
-  return core.is_future(value) or has_metamethod(value, "__await")
+-- Does gather own it (true) or observe it (false)?  nil: it is nothing to wait for.
+local function is_owned(value)
+  if type(value) == "function" then return true end
+  if core.is_future(value) or has_metamethod(value, "__await") then return false end
+  return has_metamethod(value, "__call") or nil
 end
 
-local function is_callable(value)
-  return type(value) == "function" or has_metamethod(value, "__call")
+local function is_done(value)
+  return core.is_future(value) and value:done()
 end
 
--- Where, and what stands there, in the order in which it is to begin: the list first.
+-- The keys of a table in the order in which they are to begin: the list first.
 local function in_order(t)
   local keys, n = {}, #t
   for i = 1, n do keys[i] = i end
   for key in pairs(t) do
-    if not (math.type(key) == "integer" and key >= 1 and key <= n) then
-      keys[#keys + 1] = key
-    end
+    if math.type(key) ~= "integer" or key < 1 or key > n then keys[#keys + 1] = key end
   end
   return keys
 end
 
-local function check_item(name, argument, where, value)
-  if is_awaitable(value) then
-    if core.is_future(value) then value:take() end
-  elseif not is_callable(value) then
-    error(("bad argument #%d to '%s' (function or Future expected%s, got %s)"):format(
-      argument, name, where, type(value)), 4)
-  end
-end
-
--- The items of gather and race: a list of keys, a table of values, and whether both came
--- in a table.  A snapshot, for others run before it is used.
+-- The items of gather and race: keys, values, whether each is owned, and whether they came
+-- in a table.  A copy, for others run while it is used.
 local function take_items(name, ...)
   local given = ...
-  local keys, values
-  if select("#", ...) == 1 and type(given) == "table" and not is_awaitable(given)
-     and not is_callable(given) then
-    keys, values = in_order(given), {}
-    for _, key in ipairs(keys) do
-      check_item(name, 1, (" at [%s]"):format(tostring(key)), given[key])
-      values[key] = given[key]
+  local keyed = select("#", ...) == 1 and type(given) == "table" and is_owned(given) == nil
+  local keys = keyed and in_order(given) or {}
+  if not keyed then
+    given = {...}
+    for i = 1, select("#", ...) do keys[i] = i end
+  end
+  local values, owned = {}, {}
+  for i = 1, #keys do
+    local value = given[keys[i]]
+    local own = is_owned(value)
+    if own == nil then
+      error(("bad argument #%d to '%s' (function or Future expected%s, got %s)"):format(
+        keyed and 1 or i, name, keyed and " at [" .. tostring(keys[i]) .. "]" or "",
+        type(value)), 3)
+    elseif not own and core.is_future(value) then
+      value:take()
     end
-    return keys, values, true
+    values[i], owned[i] = value, own
   end
-  keys, values = {}, {...}
-  for i = 1, select("#", ...) do
-    keys[i] = i
-    check_item(name, i, "", values[i])
-  end
-  return keys, values, false
+  return keys, values, owned, keyed
 end
 
 -- ---- gather ---------------------------------------------------------------------------------
 
 -- What an owned function returned: nil, message, code is how the world's failures look.
-local function checked(value, message, code, ...)
+local function checked(...)
+  local value, message, code = ...
   if value == nil and type(message) == "string" and type(code) == "string" then
     error(message, 0)
   end
-  return value, message, code, ...
+  return ...
 end
 
 local function run_for(results, key, fn)
@@ -82,13 +79,19 @@ local function await_for(results, key, awaitable)
 end
 
 function wait.gather(...)
-  local keys, values, keyed = take_items("gather", ...)
+  local keys, values, owned, keyed = take_items("gather", ...)
   core.enter()
   local results = {}
   core.gather(function(g)
-    for _, key in ipairs(keys) do
-      local value = values[key]
-      g:spawn(is_awaitable(value) and await_for or run_for, results, key, value)
+    for i = 1, #keys do
+      local key, value = keys[i], values[i]
+      if owned[i] then
+        g:spawn(run_for, results, key, value)
+      elseif is_done(value) then
+        results[key] = value:result()
+      else
+        g:spawn(await_for, results, key, value)
+      end
     end
   end)
   if keyed then return results end
@@ -105,19 +108,17 @@ local function await_as(key, awaitable)
   return key, core.await(awaitable)
 end
 
--- The first to end wins, for its failure too; who has ended already is the first.
+-- The first to end wins, also when it fails; who has ended already is the first.
 function wait.race(...)
-  local keys, values = take_items("race", ...)
+  local keys, values, owned = take_items("race", ...)
   if #keys == 0 then error("bad argument #1 to 'race' (nobody takes part)", 2) end
   core.enter()
-  for _, key in ipairs(keys) do
-    local value = values[key]
-    if core.is_future(value) and value:done() then return key, value:result() end
+  for i = 1, #keys do
+    if is_done(values[i]) then return keys[i], values[i]:result() end
   end
   return core.race(function(g)
-    for _, key in ipairs(keys) do
-      local value = values[key]
-      g:spawn(is_awaitable(value) and await_as or run_as, key, value)
+    for i = 1, #keys do
+      g:spawn(owned[i] and run_as or await_as, keys[i], values[i])
     end
   end)
 end
