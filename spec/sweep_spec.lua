@@ -4,7 +4,7 @@
 -- {name, fn}, and name it here.
 local test = require "lull.test"
 
-local modules = {"primitives"}
+local modules = {"primitives", "groups"}
 
 local CANCELLED_IN = 3 -- random orders in which each point is cancelled
 local SEEDS = 300      -- random orders without, and with cancellation

@@ -1,11 +1,11 @@
--- Several things at once: gather, race, wait, as_completed.  Functions are run as tasks of
--- a group (grouplib.c), which cancels and waits for what it owns; futures, tasks and other
--- awaitable values are observed and go on whatever becomes of us.
+-- Several things at once: gather, race, wait, as_completed.  Functions are run as tasks
+-- of a group (grouplib.c), which cancels and waits for what it owns; futures, tasks and
+-- other awaitable values are observed and go on whatever becomes of us.
 local core = require "lull.core"
 
 local wait = {}
 
--- ---- what may be waited for -------------------------------------------------------------
+-- ---- what may be waited for ---------------------------------------------------------
 
 local function has_metamethod(value, event)
   local mt = getmetatable(value)
@@ -33,11 +33,12 @@ local function in_order(t)
   return keys
 end
 
--- The items of gather and race: keys, values, whether each is owned, and whether they came
--- in a table.  A copy, for others run while it is used.
+-- The items of gather and race: keys, values, whether each is owned, and whether they
+-- came in a table.  A copy, for others run while it is used.
 local function take_items(name, ...)
   local given = ...
-  local keyed = select("#", ...) == 1 and type(given) == "table" and is_owned(given) == nil
+  local alone = select("#", ...) == 1
+  local keyed = alone and type(given) == "table" and is_owned(given) == nil
   local keys = keyed and in_order(given) or {}
   if not keyed then
     given = {...}
@@ -59,7 +60,7 @@ local function take_items(name, ...)
   return keys, values, owned, keyed
 end
 
--- ---- gather ---------------------------------------------------------------------------------
+-- ---- gather -------------------------------------------------------------------------
 
 -- What an owned function returned: nil, message, code is how the world's failures look.
 local function checked(...)
@@ -98,7 +99,7 @@ function wait.gather(...)
   return table.unpack(results, 1, #keys)
 end
 
--- ---- race -----------------------------------------------------------------------------------
+-- ---- race ---------------------------------------------------------------------------
 
 local function run_as(key, fn)
   return key, checked(fn())
@@ -123,7 +124,7 @@ function wait.race(...)
   end)
 end
 
--- ---- wait and as_completed ------------------------------------------------------------------
+-- ---- wait and as_completed ----------------------------------------------------------
 
 local enough = {
   all = function() return false end,

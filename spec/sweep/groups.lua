@@ -1,6 +1,6 @@
--- Scenarios for spec/sweep_spec.lua: groups, gather, race, wait, as_completed.  Whoever is
--- cancelled, and in whatever order: nobody is left in a group that has been left, no child
--- is lost, and what is owned comes to its end.
+-- Scenarios for spec/sweep_spec.lua: groups, gather, race, wait, as_completed.  Whoever
+-- is cancelled, and in whatever order: nobody is left in a group that has been left, no
+-- child is lost, and what is owned comes to its end.
 local lull = require "lull"
 
 -- Who is in a group.  Each child is entered as it begins; `left` says that it is over.
@@ -233,7 +233,7 @@ local function race(case)
   assert(case.cancelled or winner == "fast" and seconds == 1)
 end
 
-local function wait_and_as_completed(case)
+local function wait_and_as_completed()
   local list = {}
   for i = 1, 4 do list[i] = lull.spawn(lull.sleep, i % 3) end
   local _ <close> = lull.defer(function()
