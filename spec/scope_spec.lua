@@ -270,3 +270,54 @@ describe("a scope with a time limit", function()
     end)
   end)
 end)
+
+describe("a scope that is used from elsewhere", function()
+  it("keeps to its own loop when code of a loop within sets its limit", function()
+    run(function()
+      local start = lull.now()
+      local _, _, code = lull.scope(5, function(s)
+        local loop <close> = lull.new_loop {clock = "virtual"}
+        loop:run_until_complete(function()
+          lull.sleep(100)
+          assert.equal(5, s:remaining())
+          s:timeout(3)
+          assert.equal(3, s:remaining())
+          lull.sleep(100)
+        end)
+        assert.equal(3, s:remaining())
+        lull.sleep(10)
+      end)
+      assert.equal("ETIMEDOUT", code)
+      assert.equal(start + 3, lull.now())
+    end)
+  end)
+
+  it("can be cancelled by code of a loop within", function()
+    run(function()
+      assert.equal("ECANCELED: inner", select(2, lull.scope(function(s)
+        local loop <close> = lull.new_loop {clock = "virtual"}
+        loop:run_until_complete(function()
+          s:cancel "inner"
+          lull.sleep(1) -- which it does not bind
+        end)
+        lull.sleep(1)
+      end)))
+    end)
+  end)
+
+  it("is harmless when its loop is gone", function()
+    local kept
+    run(function()
+      coroutine.wrap(function()
+        lull.scope(5, function(s)
+          kept = s
+          coroutine.yield()
+        end)
+      end)()
+    end)
+    for _, method in ipairs {"timeout", "remaining", "cancel", "cancelled"} do
+      pcall(kept[method], kept, 1)
+    end
+    assert.is_string(tostring(kept))
+  end)
+end)
