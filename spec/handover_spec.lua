@@ -276,7 +276,7 @@ describe("items under way", function()
       assert.equal(2, q:size()) -- for once more than the maximum
       local putter = line_up(1, function() q:put "third" end)
       assert.equal("promised", q:get())
-      assert.is_false(putter[1]:done())
+      assert.equal(1, q:size()) -- there is no room yet
       assert.equal("second", q:get())
       assert.equal("third", q:get())
       await_all(putter)
@@ -293,6 +293,21 @@ describe("items under way", function()
       tasks[1]:cancel()
       await_all(tasks)
       assert.same({nil, {"item", n = 1}, {n = 1}}, log)
+    end)
+  end)
+
+  it("of a closed queue are waited for as long as they are under way", function()
+    run(function()
+      for _, cancelled in ipairs {true, false} do
+        local q = lull.queue()
+        local tasks = line_up(1, function() q:get() end)
+        q:put "item"
+        q:close()
+        if cancelled then tasks[1]:cancel() end
+        local v = q:get()
+        assert.equal(cancelled and "item" or nil, v)
+        await_all(tasks)
+      end
     end)
   end)
 
@@ -334,6 +349,23 @@ describe("items under way", function()
     end)
   end)
 
+  it("of one rank keep the order of their arrival, however many there are", function()
+    run(function()
+      local q = lull.priority_queue(0, function(a, b) return a.rank < b.rank end)
+      local random, last = 1, {rank = 0, i = 0}
+      for i = 1, 200 do
+        random = random * 1103515245 + 12345 & 0x7fffffff
+        q:put {rank = random // 65536 % 4, i = i}
+        if i % 3 == 0 then q:try_get() end
+      end
+      for _ = 1, q:size() do
+        local v = q:try_get()
+        assert.is_true(v.rank > last.rank or v.rank == last.rank and v.i > last.i)
+        last = v
+      end
+    end)
+  end)
+
   it("that can no longer be compared stay, and everybody is told", function()
     run(function()
       local broken = false
@@ -342,25 +374,37 @@ describe("items under way", function()
         return a < b
       end)
       local codes = {}
-      local tasks = line_up(2, function(i) codes[i] = pcall(q.get, q) end)
-      for v = 1, 4 do q:put(v) end
+      local tasks = line_up(4, function(i) codes[i] = pcall(q.get, q) end)
+      for v = 1, 3 do q:put(v) end
       broken = true
       await_all(tasks)
-      assert.same({false, false}, codes)
-      assert.equal(4, q:size())
+      assert.same({false, false, false, false}, codes)
+      assert.equal(3, q:size())
       broken = false
-      for v = 1, 4 do assert.equal(v, (q:get())) end
+      for v = 1, 3 do assert.equal(v, (q:get())) end
     end)
   end)
 
   it("are compared by functions that cannot suspend", function()
     run(function()
-      local q = lull.priority_queue(0, function(a, b) lull.sleep(0) return a < b end)
+      local slow = true
+      local q = lull.priority_queue(0, function(a, b)
+        if slow then lull.sleep(0) end
+        return a < b
+      end)
       q:put(1)
       local ok, err = pcall(q.put, q, 2)
       assert.is_false(ok)
       assert.matches("cannot suspend inside", err)
       assert.equal(1, q:size())
+      slow = false
+      q:put(2)
+      q:put(3)
+      slow = true
+      ok, err = pcall(q.get, q)
+      assert.is_false(ok)
+      assert.matches("cannot suspend inside", err)
+      assert.equal(3, q:size())
       assert.is_false(pcall(lull.priority_queue, 0, "less"))
     end)
   end)
