@@ -1,11 +1,10 @@
--- loop:debug: who computes for long without suspending is told.  Here it is always a few
--- milliseconds of computing on the real clock.
+-- loop:debug: who computes for long without suspending is told.  Computing is played here by
+-- moving the virtual clock on.
 local helper = require "spec.helper"
 local lull = helper.lull
 
 local function compute()
-  local stop = os.clock() + 0.02
-  repeat until os.clock() > stop
+  lull.loop():advance(0.02)
 end
 
 -- What a loop that watches reports while fn runs.
@@ -17,7 +16,7 @@ local function watched(fn)
     fn()
     lull.sleep(0)
     lull.loop():debug(false)
-  end, {real = true, reports = reports})
+  end, {reports = reports})
   return reports
 end
 

@@ -120,7 +120,8 @@ end
 local unhandled -- the script's handler; nil: the default
 
 local function print_failure(err, traceback, task)
-  local text = tostring(err)
+  local ok, text = pcall(tostring, err)
+  if not ok then text = ("an error of type %s that cannot be shown"):format(type(err)) end
   io.stdout:flush()
   io.stderr:write("lull: ", task and tostring(task) or "callback", ": ", text, "\n",
                   traceback and traceback .. "\n" or "")

@@ -9,13 +9,13 @@ local waiting = {} -- task -> name of the module that it waits for
 local function find_loader(name)
   local searchers = package.searchers
   if type(searchers) ~= "table" then
-    error("'package.searchers' must be a table", 0)
+    return nil, "'package.searchers' must be a table"
   end
   local tried = {}
   for i = 1, math.huge do
     local searcher = rawget(searchers, i)
     if searcher == nil then
-      error(("module '%s' not found:%s"):format(name, table.concat(tried)), 0)
+      return nil, ("module '%s' not found:%s"):format(name, table.concat(tried))
     end
     local loader, data = searcher(name)
     if type(loader) == "function" then
@@ -53,6 +53,7 @@ local function load(name, me)
     entry.done:set_result()
   end })
   local loader, data = find_loader(name)
+  if not loader then return nil, nil, data end
   local value = loader(name, data)
   if value ~= nil then
     loaded[name] = value
@@ -71,7 +72,9 @@ return function(name)
   local me = core.current() or "main"
   while not loaded[name] do
     if not loading[name] then
-      return load(name, me)
+      local value, data, message = load(name, me)
+      if message then error(message, 2) end
+      return value, data
     end
     wait_for(name, me)
   end

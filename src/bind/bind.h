@@ -222,8 +222,8 @@ lull_loop *lull_loop_of(struct runtime *rt, lull_future *f);
 void lull_callback(struct runtime *rt, lua_CFunction function, void *ud);
 
 /* Runs the function and arguments on top of the stack (nargs + 1 values, popped) in a
-   later turn of the running loop, outside of any task. */
-void lull_call_soon(lua_State *L, struct runtime *rt, int nargs);
+   later turn, outside of any task; on the loop of that serial number, 0: the running one. */
+void lull_call_soon(lua_State *L, struct runtime *rt, uint32_t loop, int nargs);
 
 /* A closed stream of this loop that still sends (+1) or is through (-1): who runs the
    loop to its end waits for it. */

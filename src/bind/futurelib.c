@@ -73,7 +73,7 @@ static void call_back(lua_State *L, struct runtime *rt, lull_future *f, int i)
     lua_getfield(L, -1, "callbacks");
     for (lua_Integer j = 1; lua_rawgeti(L, -1, j) != LUA_TNIL; j++) {
         lua_pushvalue(L, i);
-        lull_call_soon(L, rt, 1);
+        lull_call_soon(L, rt, f->loop, 1);
     }
     lua_pop(L, 2);
     lua_pushnil(L);
@@ -92,6 +92,8 @@ int lull_settle(lua_State *L, struct runtime *rt, int i, unsigned state, int n)
     }
     if (n > 1 || (f->flags & LULL_CALLBACKS))
         luaL_checkstack(L, 8, NULL);
+    if (loop == NULL && (f->flags & LULL_CALLBACKS))
+        return luaL_error(L, "no loop is running that could call the done callbacks");
     store(L, f, i, n);
     if (f->flags & LULL_CALLBACKS)
         call_back(L, rt, f, i);
@@ -267,7 +269,7 @@ static int add_done_callback(lua_State *L)
     lull_take(lull_runtime(L), f);
     if (f->state != 0) {
         lua_insert(L, 1);
-        lull_call_soon(L, lull_runtime(L), 1);
+        lull_call_soon(L, lull_runtime(L), f->loop, 1);
         return 0;
     }
     lull_pushextra(L, 1);

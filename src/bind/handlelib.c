@@ -88,11 +88,12 @@ static void new_handle(lua_State *L, struct loop *o, int nargs, int64_t deadline
     }
 }
 
-void lull_call_soon(lua_State *L, struct runtime *rt, int nargs)
+void lull_call_soon(lua_State *L, struct runtime *rt, uint32_t loop, int nargs)
 {
-    if (rt->object == NULL)
+    struct loop *o = loop ? lull_home(rt, loop) : rt->object;
+    if (o == NULL)
         luaL_error(L, "no loop is running");
-    new_handle(L, rt->object, nargs, -1);
+    new_handle(L, o, nargs, -1);
     lua_pop(L, 1);
 }
 

@@ -198,8 +198,9 @@ static int slow_callback(lua_State *L)
 {
     struct loop *o = lull_checkloopobject(L);
     if (!lua_isnoneornil(L, 2)) {
-        o->slow = lull_tonanoseconds(L, 2);
-        luaL_argcheck(L, o->slow > 0, 2, "must be more than 0");
+        int64_t slow = lull_tonanoseconds(L, 2);
+        luaL_argcheck(L, slow > 0, 2, "must be more than 0");
+        o->slow = slow;
         o->rt->slow = o->debug ? o->slow : 0;
     }
     lua_pushnumber(L, (lua_Number)o->slow / 1e9);

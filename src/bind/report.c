@@ -23,27 +23,45 @@ void lull_report(lua_State *L, struct runtime *rt, int i)
     lua_call(L, 3, 0);
 }
 
-/* slow (Task, seconds): tells that it did not suspend for so long; no failure. */
+/* slow (Task | nil, seconds): what kept the loop busy for so long is told; no failure. */
 static int report_slow(lua_State *L)
 {
     struct task *t = lua_touserdata(L, 1);
     lull_pushheld(L, &report_key);
-    lull_pushlabel(L, 1);
-    lua_pushfstring(L, "%s did not suspend for %f s", lua_tostring(L, -1), lua_tonumber(L, 2));
-    lua_replace(L, -2);
-    lull_pushstack(L, t);
+    if (t != NULL) {
+        lull_pushlabel(L, 1);
+        lua_pushfstring(L, "%s did not suspend for %f s", lua_tostring(L, -1),
+                        lua_tonumber(L, 2));
+        lua_replace(L, -2);
+    } else
+        lua_pushfstring(L, "a callback took %f s", lua_tonumber(L, 2));
+    if (t != NULL && t->co != NULL)
+        lull_pushstack(L, t);
+    else
+        lua_pushnil(L);
     lua_pushvalue(L, 1);
     lua_pushboolean(L, true);
     lua_call(L, 4, 0);
     return 0;
 }
 
-void lull_report_slow(struct runtime *rt, struct task *t, int64_t ns)
+int64_t lull_watch_begin(struct runtime *rt)
+{
+    lull_refresh(rt->loop);
+    return lull_now(rt->loop);
+}
+
+void lull_watch_end(struct runtime *rt, int64_t start)
 {
     lua_State *L = rt->L;
+    int64_t took = lull_watch_begin(rt) - start;
+    if (took <= rt->slow) {
+        lua_pop(L, 1);
+        return;
+    }
     lua_pushcfunction(L, report_slow);
-    lull_pushtask(L, rt, t);
-    lua_pushnumber(L, (lua_Number)ns / 1e9);
+    lua_insert(L, -2);
+    lua_pushnumber(L, (lua_Number)took / 1e9);
     if (lua_pcall(L, 2, 0, 0) != LUA_OK)
         lua_pop(L, 1);
 }
@@ -64,6 +82,7 @@ static void call_protected(struct runtime *rt, int n)
     lua_pushcfunction(L, lull_handler);
     lua_insert(L, -n - 2);
     int handler = lua_gettop(L) - n - 1;
+    int64_t start = rt->slow ? lull_watch_begin(rt) : 0;
     if (lua_pcall(L, n, 0, handler) != LUA_OK) {
         lua_pushcfunction(L, report_callback);
         lua_insert(L, -2);
@@ -71,6 +90,10 @@ static void call_protected(struct runtime *rt, int n)
             lua_pop(L, 1); /* a report that fails has been told all the same */
     }
     lua_pop(L, 1);
+    if (rt->slow) {
+        lua_pushnil(L);
+        lull_watch_end(rt, start);
+    }
 }
 
 void lull_callback(struct runtime *rt, lua_CFunction function, void *ud)

@@ -303,7 +303,7 @@ static int report_condemned(lua_State *L)
 {
     struct runtime *rt = lull_pushruntime(L);
     struct task *t = lua_touserdata(L, 1);
-    luaL_tolstring(L, 1, NULL);
+    lull_pushlabel(L, 1);
     lua_pushfstring(L, "%s ignored its cancellation %d times and was closed",
                     lua_tostring(L, -1), PATIENCE);
     lull_pushstack(L, t);
@@ -402,13 +402,10 @@ static bool drive(struct runtime *rt, struct task *t, int nargs)
 /* The same with an eye on the clock, for loops that are being debugged. */
 static void drive_watched(struct runtime *rt, struct task *t, int nargs)
 {
-    lull_refresh(rt->loop);
-    int64_t start = lull_now(rt->loop);
-    bool lives = drive(rt, t, nargs);
-    lull_refresh(rt->loop);
-    int64_t took = lull_now(rt->loop) - start;
-    if (took > rt->slow && lives)
-        lull_report_slow(rt, t, took);
+    lull_pushtask(rt->L, rt, t); /* it may end */
+    int64_t start = lull_watch_begin(rt);
+    drive(rt, t, nargs);
+    lull_watch_end(rt, start);
 }
 
 static void run(struct runtime *rt, struct task *t, int nargs)

@@ -79,8 +79,10 @@ void lull_child_ends(lua_State *L, struct runtime *rt, int i, unsigned state);
 void lull_child_ended(struct runtime *rt, struct task *t, lull_scope *parent);
 void lull_child_daemon(struct runtime *rt, struct task *t); /* became one */
 
-/* report.c: t, which lives, did not suspend for so long. */
-void lull_report_slow(struct runtime *rt, struct task *t, int64_t ns);
+/* report.c: the clock before something that may keep the loop; and after it, with the Task
+   or nil on top of the loop's state (popped): too long is told. */
+int64_t lull_watch_begin(struct runtime *rt);
+void lull_watch_end(struct runtime *rt, int64_t start);
 
 /* looplib.c */
 enum { /* uservalues of a Loop */
