@@ -82,17 +82,37 @@ describe("in a cancelled scope", function()
     end)
   end)
 
-  it("a failed future that could not be awaited has not been taken", function()
-    local reports, err = {}, {}
+  it("lull.await does not call __await", function()
     run(function()
-      local future = lull.future()
-      future:set_error(err)
-      within_cancelled(function() pcall(future.await, future) end)
-      lull.sleep(5)
-    end, {reports = reports})
-    assert.equal(1, #reports)
-    assert.equal(err, reports[1].err)
+      local called = false
+      local x = setmetatable({}, {__await = function() called = true end})
+      within_cancelled(function() assert.is_false(pcall(lull.await, x)) end)
+      assert.is_false(called)
+    end)
   end)
+
+  local awaits = {
+    ["await"] = function(future) return future:await() end,
+    ["lull.await"] = function(future) return lull.await(future) end,
+    ["yield"] = function(future) return coroutine.yield(future) end,
+    ["gather"] = function(future) return lull.gather(future) end,
+    ["race"] = function(future) return lull.race(future) end,
+    ["wait"] = function(future) return lull.wait {future} end,
+  }
+
+  for name, await in pairs(awaits) do
+    it("a failed future has not been taken by the refused " .. name, function()
+      local reports, err = {}, {}
+      run(function()
+        local future = lull.future()
+        future:set_error(err)
+        within_cancelled(function() assert.is_false(pcall(await, future)) end)
+        lull.sleep(5)
+      end, {reports = reports})
+      assert.equal(1, #reports)
+      assert.equal(err, reports[1].err)
+    end)
+  end
 
   it("calls that do not suspend work as ever", function()
     run(function()

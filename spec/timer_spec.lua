@@ -63,6 +63,43 @@ describe("lull.sleep", function()
   end)
 end)
 
+describe("limits that begin after a computation", function()
+  -- Sixty milliseconds, on the real clock that no limit below may have read before.
+  local function compute()
+    lull.now()
+    local stop = os.clock() + 0.06
+    repeat until os.clock() > stop
+  end
+
+  local function few_turns() helper.turns(3) return "in time" end
+
+  it("do not end early", function()
+    run(function()
+      compute()
+      assert.equal("in time", (lull.timeout(0.05, few_turns)))
+      compute()
+      assert.equal("in time", (lull.scope(0.05, few_turns)))
+      lull.scope(function(s)
+        compute()
+        s:timeout(0.05)
+        assert.equal("in time", few_turns())
+      end)
+    end, {real = true})
+  end)
+
+  it("leave a sleep and a call as long as they should be", function()
+    run(function()
+      compute()
+      local start, called = lull.now(), nil
+      lull.loop():call_later(0.002, function() called = lull.now() end)
+      lull.sleep(0.001)
+      assert.is_true(lull.now() >= start + 0.001)
+      while not called do lull.sleep(0) end
+      assert.is_true(called >= start + 0.002)
+    end, {real = true})
+  end)
+end)
+
 describe("call_later and call_at", function()
   it("call in the order of their times, at one time in the order of calls", function()
     run(function()

@@ -1,5 +1,5 @@
--- loop:debug: who computes for long without suspending is told.  Computing is played here by
--- moving the virtual clock on.
+-- loop:debug: who computes for long without suspending is told.  Here it is always a few
+-- milliseconds of computing on the real clock.
 local helper = require "spec.helper"
 local lull = helper.lull
 
