@@ -23,13 +23,19 @@ static struct group *group_of(lull_scope *s)
 
 /* ---- waking and cancelling --------------------------------------------------------------- */
 
+static void wake_all(lull_loop *loop, lull_list *waiters)
+{
+    while (!list_empty(waiters))
+        lull_wake(loop, container_of(waiters->next, lull_waiter, link), 0);
+}
+
 /* Those in line for whom there is room; all of them when nobody will ever run. */
 static void serve(lull_loop *loop, struct group *g)
 {
     bool over = g->ended || lull_scope_of(g)->cancelled;
     uint32_t room = over ? UINT32_MAX : g->limit > g->children ? g->limit - g->children : 0;
     for (lull_list *l = g->line.next; l != &g->line && room > 0; l = l->next, room--)
-        lull_wake(loop, container_of(l, struct ticket, link)->waiter, 0);
+        wake_all(loop, &container_of(l, struct ticket, link)->holder);
 }
 
 /* Cancels each child by itself: daemons, and children that lose their group. */
@@ -48,8 +54,8 @@ void lull_group_review(lull_loop *loop, struct group *g)
     serve(loop, g);
     if (g->closing && g->children == g->daemons)
         cancel_each(loop, g);
-    while (lull_group_empty(g) && !list_empty(&g->leavers))
-        lull_wake(loop, container_of(g->leavers.next, lull_waiter, link), 0);
+    if (lull_group_empty(g))
+        wake_all(loop, &g->leavers);
 }
 
 /* ---- outcomes ------------------------------------------------------------------------------ */

@@ -28,8 +28,8 @@ struct group {
 /* A place in the line of a group. */
 struct ticket {
     lull_list link;
+    lull_list holder; /* the waiter of the task that stands there, while it waits */
     struct group *group;
-    lull_waiter *waiter;
 };
 
 static inline lull_scope *lull_scope_of(struct group *g)

@@ -168,11 +168,13 @@ static int in_line(lua_State *L, int status, lua_KContext rc)
     (void)status, (void)rc;
     struct runtime *rt = lull_runtime(L);
     struct group *g = lua_touserdata(L, 1);
+    struct ticket *ticket = lua_touserdata(L, 2);
     if (g->ended)
         return luaL_error(L, "the group has ended");
-    if (lull_scope_of(g)->cancelled || is_served(g, lua_touserdata(L, 2)))
+    if (lull_scope_of(g)->cancelled || is_served(g, ticket))
         return spawn_now(L, rt, g, 3);
     lull_wait(&rt->task->waiter);
+    list_push(&ticket->holder, &rt->task->waiter.link);
     return lull_park(L, in_line);
 }
 
@@ -185,24 +187,30 @@ static int spawnk(lua_State *L, int status, lua_KContext rc)
         return luaL_error(L, "the group has ended");
     if (list_empty(&g->line) && g->children < g->limit)
         return spawn_now(L, rt, g, 2);
-    struct ticket *ticket = lull_newobject(L, LULL_TICKET, sizeof *ticket, 0);
+    struct ticket *ticket = lull_newobject(L, LULL_TICKET, sizeof *ticket, 1);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
     ticket->group = g;
-    ticket->waiter = &rt->task->waiter;
+    list_init(&ticket->holder);
     list_push(&g->line, &ticket->link);
     lua_insert(L, 2);
     lua_toclose(L, 2);
     return in_line(L, LUA_OK, 0);
 }
 
-/* Gives up the place in line, with a turn that had come. */
+/* Gives up the place in line, with a turn that had come.  Collecting does that too: there
+   may have been no memory to close it. */
 static int ticket_close(lua_State *L)
 {
-    struct runtime *rt = lull_runtime(L);
     struct ticket *ticket = lua_touserdata(L, 1);
     struct group *g = ticket->group;
+    if (g == NULL)
+        return 0;
+    ticket->group = NULL;
     list_remove(&ticket->link);
-    if (!g->ended)
-        lull_group_review(rt->loop, g);
+    lull_loop *loop = lull_loop_with(lull_runtime(L), g->scope.loop);
+    if (!g->ended && loop != NULL)
+        lull_group_review(loop, g);
     return 0;
 }
 
@@ -310,7 +318,8 @@ static const luaL_Reg metamethods[] = {{"__close", group_close},
                                        {"__gc", group_gc},
                                        {NULL, NULL}};
 
-static const luaL_Reg ticket_meta[] = {{"__close", ticket_close}, {NULL, NULL}};
+static const luaL_Reg ticket_meta[] = {
+    {"__close", ticket_close}, {"__gc", ticket_close}, {NULL, NULL}};
 
 static const luaL_Reg functions[] = {
     {"group", group}, {"gather", gather}, {"race", race}, {NULL, NULL}};

@@ -14,10 +14,30 @@ static struct scope *scope_of(lull_scope *s)
 
 /* ---- entering and leaving --------------------------------------------------------------- */
 
+/* What a paused coroutine keeps among its extras under these addresses: its innermost and
+   outermost scope, false while it is not paused. */
+static const char inner_key, bottom_key;
+
+/* Room to note where a nested coroutine pauses: pausing must not fail. */
+static void prepare_pause(lua_State *L)
+{
+    lua_pushthread(L);
+    lull_pushextra(L, -1);
+    if (lua_rawgetp(L, -1, &inner_key) == LUA_TNIL) {
+        lua_pushboolean(L, false);
+        lua_rawsetp(L, -3, &inner_key);
+        lua_pushboolean(L, false);
+        lua_rawsetp(L, -3, &bottom_key);
+    }
+    lua_pop(L, 3);
+}
+
 void lull_scope_check(lua_State *L, struct runtime *rt)
 {
     if (rt->task == NULL || rt->running != L)
         luaL_error(L, "a scope is opened inside a task");
+    if (L != rt->base)
+        prepare_pause(L);
 }
 
 static struct scope *new(lua_State *L, struct runtime *rt)
@@ -163,18 +183,17 @@ bool lull_unwind(lua_State *L, struct runtime *rt, lull_scope *until, bool well)
 
 /* ---- with coroutines ----------------------------------------------------------------------- */
 
-/* What a paused coroutine keeps among its extras: its innermost and outermost scope. */
 void lull_scope_pause(lua_State *L, struct runtime *rt, int i, lull_scope *outer)
 {
     struct task *t = rt->task;
     lull_scope *inner = t->scope, *bottom = inner;
     while (bottom->parent != outer)
         bottom = bottom->parent;
-    lull_pushextra(L, i);
+    lull_hasextra(L, i); /* see prepare_pause */
     lua_pushlightuserdata(L, inner);
-    lua_setfield(L, -2, "inner");
+    lua_rawsetp(L, -2, &inner_key);
     lua_pushlightuserdata(L, bottom);
-    lua_setfield(L, -2, "bottom");
+    lua_rawsetp(L, -2, &bottom_key);
     lua_pop(L, 1);
     inner->member = NULL;
     lull_scope_detach(rt->loop, bottom);
@@ -190,14 +209,14 @@ static bool unpause(lua_State *L, struct runtime *rt, int i, lull_scope **inner,
 {
     if (!lull_hasextra(L, i))
         return false;
-    lua_getfield(L, -1, "inner");
-    lua_getfield(L, -2, "bottom");
+    lua_rawgetp(L, -1, &inner_key);
+    lua_rawgetp(L, -2, &bottom_key);
     *inner = lua_touserdata(L, -2);
     *bottom = lua_touserdata(L, -1);
     lua_pop(L, 2);
     if (*inner != NULL) {
-        lua_pushnil(L);
-        lua_setfield(L, -2, "inner");
+        lua_pushboolean(L, false);
+        lua_rawsetp(L, -2, &inner_key);
         scope_of(*bottom)->paused = false;
         rt->paused--;
     }
@@ -223,7 +242,8 @@ bool lull_scope_paused(lua_State *L, int i)
 {
     if (!lull_hasextra(L, i))
         return false;
-    bool paused = lua_getfield(L, -1, "inner") != LUA_TNIL;
+    lua_rawgetp(L, -1, &inner_key);
+    bool paused = lua_touserdata(L, -1) != NULL;
     lua_pop(L, 2);
     return paused;
 }
