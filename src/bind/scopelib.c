@@ -77,12 +77,12 @@ void lull_scope_block(lua_State *L, struct scope *s)
     lua_pop(L, 2);
 }
 
-static void set_deadline(lua_State *L, struct runtime *rt, struct scope *s, lua_Number seconds)
+static void set_deadline(lua_State *L, lull_loop *loop, struct scope *s, lua_Number seconds)
 {
-    int64_t deadline = seconds < 0 ? lull_now(rt->loop) : lull_after(rt->loop, seconds);
+    int64_t deadline = seconds < 0 ? lull_now(loop) : lull_after(loop, seconds);
     if (deadline == LULL_FOREVER)
-        lull_timer_stop(rt->loop, &s->deadline.timer);
-    else if (lull_deadline_set(rt->loop, &s->deadline, deadline) < 0)
+        lull_timer_stop(loop, &s->deadline.timer);
+    else if (lull_deadline_set(loop, &s->deadline, deadline) < 0)
         luaL_error(L, "not enough memory");
 }
 
@@ -238,14 +238,14 @@ void lull_scope_resume(lua_State *L, struct runtime *rt, int i)
     t->scope = inner;
 }
 
-bool lull_scope_paused(lua_State *L, int i)
+uint32_t lull_scope_home(lua_State *L, int i)
 {
     if (!lull_hasextra(L, i))
-        return false;
+        return 0;
     lua_rawgetp(L, -1, &inner_key);
-    bool paused = lua_touserdata(L, -1) != NULL;
+    lull_scope *inner = lua_touserdata(L, -1);
     lua_pop(L, 2);
-    return paused;
+    return inner != NULL ? scope_of(inner)->loop : 0;
 }
 
 void lull_scope_drop(lua_State *L, struct runtime *rt, int i)
@@ -309,7 +309,7 @@ static int call_inside(lua_State *L, int nargs, unsigned flags, lua_Number secon
     struct runtime *rt = lull_runtime(L);
     struct scope *s = new(L, rt);
     if (seconds == seconds)
-        set_deadline(L, rt, s, seconds);
+        set_deadline(L, rt->loop, s, seconds);
     lull_scope_enter(L, rt, s, flags); /* nothing fails between this and the call */
     if (pass) {
         lua_pushvalue(L, -1);
@@ -359,7 +359,7 @@ static int scope(lua_State *L)
     struct scope *s = new(L, rt);
     lull_scope_block(L, s);
     if (seconds == seconds)
-        set_deadline(L, rt, s, seconds);
+        set_deadline(L, rt->loop, s, seconds);
     lull_scope_enter(L, rt, s, 0);
     return 1;
 }
@@ -412,8 +412,9 @@ static int scope_timeout(lua_State *L)
 {
     struct scope *s = checkscope(L);
     lua_Number seconds = lua_isnoneornil(L, 2) ? HUGE_VAL : checkseconds(L, 2);
-    if (s->task != NULL)
-        set_deadline(L, lull_runtime(L), s, seconds);
+    lull_loop *loop = s->task ? lull_loop_with(lull_runtime(L), s->loop) : NULL;
+    if (loop != NULL)
+        set_deadline(L, loop, s, seconds);
     return 0;
 }
 
@@ -421,10 +422,10 @@ static int scope_timeout(lua_State *L)
 static int scope_remaining(lua_State *L)
 {
     struct scope *s = checkscope(L);
-    struct runtime *rt = lull_runtime(L);
-    if (s->task == NULL || !lull_timer_started(&s->deadline.timer))
+    lull_loop *loop = s->task ? lull_loop_with(lull_runtime(L), s->loop) : NULL;
+    if (loop == NULL || !lull_timer_started(&s->deadline.timer))
         return 0;
-    int64_t left = lull_timer_deadline(rt->loop, &s->deadline.timer) - lull_now(rt->loop);
+    int64_t left = lull_timer_deadline(loop, &s->deadline.timer) - lull_now(loop);
     lua_pushnumber(L, left > 0 ? (lua_Number)left / 1e9 : 0);
     return 1;
 }
