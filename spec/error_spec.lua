@@ -148,6 +148,58 @@ describe("a mistake", function()
     end)
   end
 
+  -- Misuse of every kind: the message begins with the line that did it.
+  local misuses = {
+    function() lull.wait(1) end,
+    function() lull.wait({}, {return_when = "tuesday"}) end,
+    function() lull.as_completed(1) end,
+    function() lull.gather(1) end,
+    function() lull.race() end,
+    function() lull.queue(-1) end,
+    function() lull.lifo_queue "x" end,
+    function() lull.priority_queue(1, 2) end,
+    function() lull.queue():put(nil) end,
+    function() lull.queue():task_done() end,
+    function() lull.lock():release() end,
+    function() lull.condition():wait() end,
+    function() lull.condition():notify() end,
+    function() lull.semaphore(1, 1):release() end,
+    function() lull.barrier(0) end,
+    function() lull.group(1) end,
+    function() lull.group {limit = 0} end,
+    function() lull.group(function(g) g:spawn(1) end) end,
+    function() lull.scope(function(s) s:timeout "x" end) end,
+    function() lull.future():set_error(nil) end,
+    function() lull.future():add_done_callback(1) end,
+    function() lull.future():result() end,
+    function() lull.current():set_result(1) end,
+    function() lull.current():name {} end,
+    function() lull.run(1) end,
+    function() lull.loop():on_unhandled(1) end,
+    function() lull.loop():call_later(1) end,
+    function() lull.loop():advance "x" end,
+    function() lull.new_loop(1) end,
+    function() lull.new_loop {seed = 1.5} end,
+    function()
+      local loop <close> = lull.new_loop {clock = "virtual"}
+      loop:run_until_complete(1)
+    end,
+    function() coroutine.yield(1) end,
+  }
+
+  it("names the line that made it", function()
+    run(function()
+      for _, misuse in ipairs(misuses) do
+        local line = debug.getinfo(misuse, "S").linedefined
+        local ok, err = pcall(misuse)
+        assert.is_false(ok, "line " .. line)
+        local where = tonumber(tostring(err):match "^[^\n:]*error_spec.lua:(%d+): ")
+        assert.is_truthy(where, "line " .. line .. ": " .. tostring(err))
+        assert.is_true(where >= line and where <= line + 2)
+      end
+    end)
+  end)
+
   it("with the name of a function is an index of nil, as ever", function()
     assert.is_nil(lull.slumber)
   end)

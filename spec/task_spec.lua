@@ -287,6 +287,13 @@ describe("task:close", function()
     assert.same({}, reports)
   end)
 
+  it("of the running task is refused, and nothing happens", function()
+    run(function()
+      assert.is_false(pcall(lull.current().close, lull.current()))
+      lull.sleep(1)
+    end)
+  end)
+
   it("is what <close> does", function()
     run(function()
       local ended = false
