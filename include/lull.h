@@ -196,9 +196,9 @@ typedef struct lull_watch {
 typedef struct lull_io {
     lull_watch watch;
     /* private */
-    lull_list link; /* in the loop's list of registered descriptors */
-    lull_list readers, writers;
     lull_loop *loop; /* the loop it is registered with, or NULL */
+    lull_list readers, writers;
+    lull_list link; /* in the loop's list of registered descriptors */
 } lull_io;
 
 /* fd should be non-blocking.  Cannot fail: registration happens at the first wait. */

@@ -195,10 +195,10 @@ enum {
 struct task {
     lull_future future; /* first: a Task is a Future */
     lull_waiter waiter; /* running it resumes the coroutine */
+    lua_State *co;      /* its innermost coroutine that waits; NULL once it has ended */
+    lull_scope *scope;  /* the innermost scope it is in now */
     lull_timer timer;   /* a sleep, or the time limit of a wait */
     lull_scope own;     /* what task:cancel cancels */
-    lull_scope *scope;  /* the innermost scope it is in now */
-    lua_State *co;      /* its coroutine, NULL once it has ended */
     uint32_t id, slot;
 };
 

@@ -36,6 +36,13 @@ static void came_back(lua_State *L, struct runtime *rt, int i, int status, lull_
         lull_unwind(L, rt, outer, false);
 }
 
+/* The scopes in which coroutine i has paused can bind only a task of their own loop. */
+static bool is_at_home(lua_State *L, struct runtime *rt, int i)
+{
+    uint32_t home = lull_scope_home(L, i);
+    return home == 0 || (rt->running == L && rt->task->future.loop == home);
+}
+
 /* Resumes co, the coroutine at i, with the top narg values of L. */
 static int resume(lua_State *L, lua_State *co, int i, int narg, lua_KFunction k)
 {
@@ -49,8 +56,8 @@ static int resume(lua_State *L, lua_State *co, int i, int narg, lua_KFunction k)
         lua_pushliteral(L, "too many arguments to resume");
         return -1;
     }
-    if (rt->paused && rt->running != L && lull_scope_paused(L, i)) {
-        lua_pushliteral(L, "cannot resume outside of its task a coroutine that is in a scope");
+    if (rt->paused && !is_at_home(L, rt, i)) {
+        lua_pushliteral(L, "cannot resume outside of its loop's tasks a coroutine in a scope");
         return -1;
     }
     lua_xmove(L, co, narg);

@@ -28,11 +28,17 @@ static void take_out(lua_State *L, struct handle *h)
     h->loop = NULL;
 }
 
+static void drop(struct handle *h)
+{
+    h->loop = NULL;
+    h->cancelled = true;
+}
+
 void lull_drop_handles(lua_State *L, int i)
 {
     lua_getiuservalue(L, i, LULL_LOOP_HANDLES);
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
-        ((struct handle *)lua_touserdata(L, -1))->loop = NULL;
+        drop(lua_touserdata(L, -1));
     lua_pop(L, 1);
 }
 

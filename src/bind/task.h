@@ -70,7 +70,8 @@ bool lull_unwind(lua_State *L, struct runtime *rt, lull_scope *until, bool well)
 /* A nested coroutine goes on or pauses (at index i of L): its scopes come and go with it. */
 void lull_scope_resume(lua_State *L, struct runtime *rt, int i);
 void lull_scope_pause(lua_State *L, struct runtime *rt, int i, lull_scope *outer);
-bool lull_scope_paused(lua_State *L, int i); /* did it pause inside of scopes? */
+/* The serial of the loop in whose scopes it paused, or 0. */
+uint32_t lull_scope_home(lua_State *L, int i);
 void lull_scope_drop(lua_State *L, struct runtime *rt, int i); /* it never goes on */
 
 /* grouplib.c: for tasks whose own scope has a parent, which is that of a group */
