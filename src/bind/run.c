@@ -47,32 +47,37 @@ static void end_run(struct runtime *rt, struct loop *o, struct frame saved)
     rt->slow = saved.slow;
 }
 
-/* Calls f(L, task) for every live task of the loop, in order of id; f may end them. */
+/* Calls f for every live task of the loop; f may end it.  Needs no memory. */
 static void each_task(lua_State *L, struct runtime *rt, struct loop *o,
                       void (*f)(lua_State *L, struct runtime *rt, struct task *t))
 {
-    lua_newtable(L);
-    lull_pushtasks(L, rt, o->serial);
-    int list = lua_gettop(L);
-    for (lua_Integer j = 1; lua_rawgeti(L, list, j) != LUA_TNIL; j++) {
-        struct task *t = lua_touserdata(L, -1);
-        if (t->co != NULL)
+    int top = lua_gettop(L);
+    for (uint32_t i = 1; i <= rt->idle.slots; i++, lua_settop(L, top)) {
+        struct task *t = lull_pushlive(L, rt, i, o->serial);
+        if (t != NULL)
             f(L, rt, t);
-        lua_settop(L, list);
     }
-    lua_settop(L, list - 2);
+}
+
+/* cancel (task): with a reason, for which there may be no memory. */
+static int cancel_because(lua_State *L)
+{
+    struct task *t = lua_touserdata(L, 1);
+    lua_pushliteral(L, "the loop ends");
+    lull_cancel(L, lull_pushruntime(L)->loop, &t->own, -ECANCELED, 2);
+    return 0;
 }
 
 static void cancel_task(lua_State *L, struct runtime *rt, struct task *t)
 {
-    lua_pushliteral(L, "the loop ends");
-    lull_cancel(L, rt->loop, &t->own, -ECANCELED, lua_gettop(L));
+    lua_pushcfunction(L, cancel_because);
+    lua_pushlightuserdata(L, t);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK)
+        lull_scope_cancel(rt->loop, &t->own, -ECANCELED);
 }
-
 
 static void kill_task(lua_State *L, struct runtime *rt, struct task *t)
 {
-    (void)L;
     cancel_task(L, rt, t);
     lull_kill(rt, t);
 }

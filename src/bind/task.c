@@ -537,22 +537,29 @@ struct task *lull_spawn(lua_State *L, struct runtime *rt, int nargs, lull_scope 
     return t;
 }
 
+struct task *lull_pushlive(lua_State *L, struct runtime *rt, uint32_t slot, uint32_t loop)
+{
+    lull_pushheld(L, &threads_key);
+    if (lua_rawgeti(L, -1, slot) == LUA_TTHREAD)
+        lull_pushtask_of(L, lua_tothread(L, -1));
+    else
+        lua_pushnil(L);
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+    struct task *t = lua_touserdata(L, -1);
+    return t != NULL && t->co != NULL && t->future.loop == loop ? t : NULL;
+}
+
 void lull_pushtasks(lua_State *L, struct runtime *rt, uint32_t loop)
 {
     lua_Integer n = 0;
     lua_newtable(L);
-    lull_pushheld(L, &threads_key);
-    for (uint32_t i = 1; i <= rt->idle.slots; i++, lua_pop(L, 1)) {
-        if (lua_rawgeti(L, -1, i) != LUA_TTHREAD)
-            continue;
-        lull_pushtask_of(L, lua_tothread(L, -1));
-        struct task *t = lua_touserdata(L, -1);
-        if (t != NULL && t->co != NULL && t->future.loop == loop)
-            lua_rawseti(L, -4, ++n);
+    for (uint32_t i = 1; i <= rt->idle.slots; i++) {
+        if (lull_pushlive(L, rt, i, loop) != NULL)
+            lua_rawseti(L, -2, ++n);
         else
             lua_pop(L, 1);
     }
-    lua_pop(L, 1);
 }
 
 void lull_open_threads(lua_State *L)

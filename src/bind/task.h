@@ -26,6 +26,8 @@ int lull_park_raw(lua_State *L, struct runtime *rt, lua_KContext ctx, lua_KFunct
 int lull_turn(lua_State *L, struct runtime *rt, lua_KFunction k); /* lets others run */
 /* Ends t the hard way: what is pending in it runs but cannot suspend. */
 void lull_kill(struct runtime *rt, struct task *t);
+/* Pushes the Task of a slot when it lives on that loop (else any value; NULL). */
+struct task *lull_pushlive(lua_State *L, struct runtime *rt, uint32_t slot, uint32_t loop);
 void lull_pushtasks(lua_State *L, struct runtime *rt, uint32_t loop); /* list of the live */
 void lull_open_threads(lua_State *L);
 struct task *lull_task_of(lull_waiter *w); /* whose waiter it is, or NULL */
