@@ -159,6 +159,7 @@ end
 
 -- Cancels the task and waits until it has ended; never raises its error.
 function Task:close()
+  if self == core.current() then error("a task cannot close itself", 2) end
   self:take()
   if self:done() then return end
   self:cancel("closed")

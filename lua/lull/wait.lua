@@ -52,12 +52,18 @@ local function take_items(name, ...)
       error(("bad argument #%d to '%s' (function or Future expected%s, got %s)"):format(
         keyed and 1 or i, name, keyed and " at [" .. tostring(keys[i]) .. "]" or "",
         type(value)), 3)
-    elseif not own and core.is_future(value) then
-      value:take()
     end
     values[i], owned[i] = value, own
   end
   return keys, values, owned, keyed
+end
+
+-- Begins: raises what has to be raised; from then on we look at how they end.
+local function enter(futures)
+  core.enter()
+  for i = 1, #futures do
+    if core.is_future(futures[i]) then futures[i]:take() end
+  end
 end
 
 -- ---- gather -------------------------------------------------------------------------
@@ -81,7 +87,7 @@ end
 
 function wait.gather(...)
   local keys, values, owned, keyed = take_items("gather", ...)
-  core.enter()
+  enter(values)
   local results = {}
   core.gather(function(g)
     for i = 1, #keys do
@@ -113,7 +119,7 @@ end
 function wait.race(...)
   local keys, values, owned = take_items("race", ...)
   if #keys == 0 then error("bad argument #1 to 'race' (nobody takes part)", 2) end
-  core.enter()
+  enter(values)
   for i = 1, #keys do
     if is_done(values[i]) then return keys[i], values[i]:result() end
   end
@@ -170,8 +176,8 @@ end
 function wait.wait(list, opts)
   list = take_list("wait", list)
   local timeout, stop = check_options(opts or {})
+  enter(list)
   local many <close> = core.many(list)
-  core.enter()
   if timeout then
     core.timeout(timeout, wait_until, many, stop)
   else

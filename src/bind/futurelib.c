@@ -352,6 +352,14 @@ static int awaited(lua_State *L, int first, lua_KContext ctx)
     return lua_gettop(L);
 }
 
+/* The stack: metamethod | value. */
+static int call_await(lua_State *L, int first, lua_KContext rc)
+{
+    (void)first, (void)rc;
+    lua_callk(L, 1, LUA_MULTRET, 0, awaited);
+    return awaited(L, LUA_OK, 0);
+}
+
 /* await (x) -> values: a Future, a Task, or a value with an __await metamethod. */
 static int await_any(lua_State *L)
 {
@@ -363,8 +371,7 @@ static int await_any(lua_State *L)
     if (luaL_getmetafield(L, 1, "__await") == LUA_TNIL)
         return luaL_typeerror(L, 1, "Future, Task or value with __await");
     lua_insert(L, 1);
-    lua_callk(L, 1, LUA_MULTRET, 0, awaited);
-    return awaited(L, LUA_OK, 0);
+    return lull_enter(L, call_await);
 }
 
 static int waitk(lua_State *L, int first, lua_KContext rc)
