@@ -187,3 +187,63 @@ describe("nobody becomes immortal, nor starves others, who", function()
     end)
   end
 end)
+
+describe("the hard end of a task", function()
+  -- Closes a task hard whose body stands in `around` and whose closer is `fail`.
+  local function close_hard(around, fail)
+    local log = {}
+    run(function()
+      local task = lull.spawn(function()
+        local _ <close> = lull.defer(table.insert, log, "outermost")
+        around(function()
+          local function ignore()
+            local _ <close> = helper.closer(fail)
+            while true do pcall(lull.sleep, 1) end
+          end
+          while true do pcall(ignore) end
+        end)
+      end)
+      lull.sleep(0)
+      task:cancel()
+      pcall(task.await, task)
+      assert.is_true(task:done())
+      lull.spawn(lull.sleep, 0):await() -- the next one is well
+    end, {reports = {}})
+    assert.same({"outermost"}, log)
+  end
+
+  local around = {
+    ["plain"] = function(fn) fn() end,
+    ["pcall"] = function(fn) pcall(fn) end,
+    ["xpcall"] = function(fn) xpcall(fn, debug.traceback) end,
+    ["a timeout"] = function(fn) lull.timeout(1000, fn) end,
+    ["a group"] = function(fn) lull.group(fn) end,
+    ["a nested coroutine"] = function(fn) coroutine.wrap(fn)() end,
+    ["a generator"] = function(fn) for v in lull.generator(fn) do error(v) end end,
+  }
+
+  local fails = {
+    ["raises"] = function() error "E" end,
+    ["raises in a coroutine"] = function() coroutine.wrap(error)("E", 0) end,
+    ["raises two coroutines deep"] = function()
+      coroutine.wrap(function() coroutine.wrap(error)("E", 0) end)()
+    end,
+    ["raises in a pcall"] = function() pcall(error, "E") end,
+    ["raises in a scope"] = function() lull.scope(error) end,
+    ["tries to wait"] = function() lull.sleep(1) end,
+    ["cancels, spawns and opens groups"] = function()
+      lull.current():cancel()
+      lull.spawn(function() end)
+      pcall(lull.group, function(g) g:spawn(function() end) end)
+    end,
+    ["closes another one"] = function() local _ <close> = lull.spawn(lull.sleep, 1) end,
+  }
+
+  for place, wrap in pairs(around) do
+    for how, fail in pairs(fails) do
+      it("in " .. place .. ", where its closer " .. how, function()
+        close_hard(wrap, fail)
+      end)
+    end
+  end
+end)
