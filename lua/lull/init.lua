@@ -50,6 +50,7 @@ end
 -- Runs fn as the main task of a loop of its own and returns its results; inside a task
 -- it just calls fn.
 function lull.run(fn, ...)
+  check_callable(fn, "run")
   if core.current() then return fn(...) end
   local loop <close> = core.new_loop()
   return loop:run(fn, ...)
@@ -152,6 +153,7 @@ function lull.on_unhandled(fn)
 end
 
 function Loop:on_unhandled(fn)
+  if fn ~= nil then check_callable(fn, "on_unhandled") end
   return core.loop_handler(self, fn or false)
 end
 

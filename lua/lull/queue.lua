@@ -310,11 +310,13 @@ end
 local queues = {}
 
 function queues.queue(maxsize)
-  return new(Fifo, maxsize)
+  local queue = new(Fifo, maxsize) -- no tail call: a mistake is told of our caller
+  return queue
 end
 
 function queues.lifo_queue(maxsize)
-  return new(Lifo, maxsize)
+  local queue = new(Lifo, maxsize)
+  return queue
 end
 
 -- less(a, b): a comes before b; a < b unless told otherwise.  It cannot suspend.

@@ -250,7 +250,7 @@ static int loop_run(lua_State *L)
 {
     struct runtime *rt = lull_runtime(L);
     struct loop *o = checkidle(L);
-    luaL_checkany(L, 2);
+    lull_checkcallable(L, 2);
     struct task *main = spawn_main(L, rt, o);
     struct frame saved = begin(L, rt, o);
     bool well = run_until(L, o, 2);
@@ -273,9 +273,10 @@ static int run_until_complete(lua_State *L)
     struct runtime *rt = lull_runtime(L);
     struct loop *o = checkidle(L);
     bool future = lull_test(L, rt, 2, LULL_FUTURE) || lull_test(L, rt, 2, LULL_TASK);
-    luaL_checkany(L, 2);
-    if (!future)
+    if (!future) {
+        lull_checkcallable(L, 2);
         spawn_main(L, rt, o);
+    }
     lull_future *f = lua_touserdata(L, 2);
     f->flags |= LULL_TAKEN;
     if (lull_future_bind(o->core, f) < 0)
