@@ -139,19 +139,24 @@ describe("a failure is taken", function()
   it("within a second also when main has ended and others go on", function()
     local out, err, code = helper.child [[
       local function work()
+        lull.spawn(error, "not looked at", 0)
+        lull.sleep(0.8)
         local task = lull.spawn(error, "looked at in time", 0)
-        lull.sleep(0.5)
         lull.spawn(error, "looked at as well", 0):add_done_callback(function() end)
-        lull.sleep(0.2)
+        lull.sleep(0.4)
         print(pcall(task.await, task))
         lull.sleep(5)
       end
+      lull.on_unhandled(print)
       lull.spawn(work)
       local other = lull.spawn(error, "main's", 0)
       lull.sleep(0.1)
       other:error()
     ]]
-    assert.same({"false\tlooked at in time\n", "", 0}, {out, err, code})
+    assert.same({"", 0}, {err, code})
+    assert.matches("^not looked at\t", out)
+    assert.matches("\nfalse\tlooked at in time\n$", out)
+    assert.not_matches("\nlooked at", out)
   end)
 end)
 
@@ -166,6 +171,24 @@ describe("a failed future that nobody looks at", function()
     end)
     assert.equal(err, reports[1].err)
     assert.is_nil(reports[1].task)
+  end)
+end)
+
+describe("a failure that comes while another one is told", function()
+  it("is told in its turn", function()
+    local told = {}
+    local loop <close> = lull.new_loop {clock = "virtual"}
+    loop:on_unhandled(function(err)
+      told[#told + 1] = err
+      if err == "first" then failed "by the handler" end
+    end)
+    loop:run_until_complete(function()
+      lull.spawn(error, "first", 0)
+      lull.sleep(0.5)
+      lull.spawn(error, "second", 0)
+      lull.sleep(5)
+    end)
+    assert.same({"first", "second", "by the handler"}, told)
   end)
 end)
 
