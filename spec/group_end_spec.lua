@@ -210,6 +210,22 @@ describe("the outcome of a group", function()
     end)
   end)
 
+  it("tells the line that called gather or race as the one that spawned", function()
+    local reports, here = {}, nil
+    run(function()
+      local function broken() error "deep" end
+      here = helper.line() + 2
+      for _, name in ipairs {"gather", "race"} do
+        lull.spawn(function() lull[name](broken, broken) end)
+      end
+      lull.sleep(2)
+    end, {reports = reports})
+    assert.equal(2, #reports)
+    for _, report in ipairs(reports) do
+      assert.matches("spawned at [^\n]*group_end_spec.lua:" .. here, report.traceback)
+    end
+  end)
+
   it("reaches the enclosing block unchanged through three groups", function()
     run(function()
       local err = setmetatable({}, {__tostring = function() return "odd" end})

@@ -52,8 +52,10 @@ static void cancel_each(lull_loop *loop, struct group *g)
 void lull_group_review(lull_loop *loop, struct group *g)
 {
     serve(loop, g);
-    if (g->closing && g->children == g->daemons)
+    if (g->closing && g->children == g->daemons && !g->dismissed) {
+        g->dismissed = true;
         cancel_each(loop, g);
+    }
     if (lull_group_empty(g))
         wake_all(loop, &g->leavers);
 }
@@ -357,8 +359,10 @@ int lull_group_leave(lua_State *L, struct runtime *rt, struct group *g)
 int lull_group_close(lua_State *L, struct runtime *rt, struct group *g)
 {
     lull_loop *loop = lull_loop_with(rt, g->scope.loop);
-    if (loop != NULL)
+    if (loop != NULL) {
         lull_scope_cancel(loop, lull_scope_of(g), -ECANCELED);
+        lull_group_review(loop, g);
+    }
     if (loop == NULL || lull_group_empty(g))
         return end_detached(L, rt, g);
     if (loop == rt->loop && rt->running == L && lua_isyieldable(L))

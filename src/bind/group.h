@@ -19,10 +19,12 @@ struct group {
     uint32_t limit;     /* so many children at once; 0: any number */
     uint32_t children, daemons;
     uint8_t kind;
-    uint8_t first; /* whose outcome is that of the group; held under this address */
-    bool closing;  /* the body has ended */
+    uint8_t first;  /* whose outcome is that of the group; held under this address */
+    bool closing;   /* the body has ended */
+    bool dismissed; /* only daemons are left, and have been cancelled */
     bool ended;
     enum { WELL, UNWINDING, FAILED } body; /* UNWINDING: its error is on its way already */
+    int site; /* not 0: children are spawned on this line of the function in uservalue 1 */
 };
 
 /* A place in the line of a group. */

@@ -3,6 +3,7 @@
 #include "group.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* ---- opening --------------------------------------------------------------------------- */
 
@@ -42,6 +43,21 @@ static int body_ended(lua_State *L, int status, lua_KContext ctx)
     return lull_group_leave(L, rt, g);
 }
 
+/* Keeps in g, which is on top, the line of the script that has called a module of ours. */
+static void find_site(lua_State *L, struct group *g)
+{
+    lua_Debug ar;
+    for (int level = 1; lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, "Sl", &ar);
+        if (ar.currentline > 0 && strncmp(ar.source, "@lull/", 6) != 0) {
+            lua_getinfo(L, "f", &ar);
+            lua_setiuservalue(L, -2, 1);
+            g->site = ar.currentline;
+            return;
+        }
+    }
+}
+
 /* Calls the function at 1 with a new group. */
 static int call_inside(lua_State *L, int kind, uint32_t limit)
 {
@@ -49,6 +65,8 @@ static int call_inside(lua_State *L, int kind, uint32_t limit)
     lua_settop(L, 1);
     lull_scope_check(L, rt);
     struct group *g = new_group(L, kind, limit);
+    if (kind != PLAIN)
+        find_site(L, g);
     lua_insert(L, 1);
     lua_pushcfunction(L, lull_handler);
     lua_insert(L, 2);
@@ -97,23 +115,21 @@ static uint32_t check_limit(lua_State *L)
 /* group ([options]) -> Group, a block / group ([options,] fn) -> results of fn (g) */
 static int group(lua_State *L)
 {
-    uint32_t limit = 0;
-    bool detached = false;
     lua_settop(L, 2);
-    if (is_options(L, 1)) {
-        limit = check_limit(L);
+    bool options = is_options(L, 1), detached = false;
+    uint32_t limit = options ? check_limit(L) : 0;
+    if (options) {
         lua_getfield(L, 1, "detached");
         detached = lua_toboolean(L, -1);
-        lua_settop(L, 2);
-        lua_remove(L, 1);
-    } else if (lua_isnil(L, 1))
-        lua_remove(L, 1);
-    else
-        lua_settop(L, 1);
-    if (lua_isnil(L, 1))
+    }
+    int f = options || lua_isnoneornil(L, 1) ? 2 : 1;
+    lua_settop(L, 2);
+    if (lua_isnil(L, f))
         return detached ? open_detached(L, limit) : open_block(L, limit);
-    lull_checkcallable(L, 1);
+    lull_checkcallable(L, f);
     luaL_argcheck(L, !detached, 1, "a detached group has no function");
+    lua_pushvalue(L, f);
+    lua_replace(L, 1);
     return call_inside(L, PLAIN, limit);
 }
 
@@ -139,6 +155,16 @@ static void spawn_cancelled(lua_State *L, struct runtime *rt, struct group *g, i
     lull_settle(L, rt, -2, LULL_CANCELLED, 1);
 }
 
+/* The children of gather are spawned by whoever called it; co has not begun. */
+static void correct_site(lua_State *L, struct group *g, lua_State *co)
+{
+    lua_getiuservalue(L, 1, 1);
+    lua_xmove(L, co, 1);
+    lua_replace(co, LULL_AT_SITE + 1);
+    lua_pushinteger(co, g->site);
+    lua_replace(co, LULL_AT_LINE + 1);
+}
+
 /* Spawns the function at i with what stands above it. */
 static int spawn_now(lua_State *L, struct runtime *rt, struct group *g, int i)
 {
@@ -146,8 +172,11 @@ static int spawn_now(lua_State *L, struct runtime *rt, struct group *g, int i)
     if (lull_scope_of(g)->cancelled)
         spawn_cancelled(L, rt, g, nargs);
     else {
-        lull_spawn(L, rt, nargs, lull_scope_of(g));
+        struct task *t = lull_spawn(L, rt, nargs, lull_scope_of(g));
         g->children++;
+        g->dismissed = false;
+        if (g->site != 0)
+            correct_site(L, g, t->co);
     }
     return 1;
 }
