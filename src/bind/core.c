@@ -63,6 +63,9 @@ static void newruntime(lua_State *L)
     lua_setiuservalue(L, -2, KNOWN);
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &runtime_key);
+#ifdef LULL_STRESS
+    lua_gc(L, LUA_GCGEN, 0, 0); /* see drive in task.c: each step collects the young */
+#endif
     if (lull_scratch(L, rt) == NULL)
         luaL_error(L, "not enough memory");
 }

@@ -79,6 +79,7 @@ void lull_scope_block(lua_State *L, struct scope *s)
 
 static void set_deadline(lua_State *L, lull_loop *loop, struct scope *s, lua_Number seconds)
 {
+    lull_refresh(loop); /* its body may have computed for long before */
     int64_t deadline = seconds < 0 ? lull_now(loop) : lull_after(loop, seconds);
     if (deadline == LULL_FOREVER)
         lull_timer_stop(loop, &s->deadline.timer);

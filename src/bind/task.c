@@ -365,8 +365,8 @@ static bool drive(struct runtime *rt, struct task *t, int nargs)
         t->co = rt->running = co;
         rt->outer = outer;
 #ifdef LULL_STRESS
-        if (rt->idle.slots < 256) /* whatever nobody holds is gone now; with many it takes hours */
-            lua_gc(rt->L, LUA_GCCOLLECT);
+        if (rt->idle.slots < 1024) /* whatever young nobody holds is gone now */
+            lua_gc(rt->L, LUA_GCSTEP, 0);
 #endif
         int status = lua_resume(co, rt->L, nargs, &n);
         if (rt->parked) {
@@ -423,13 +423,25 @@ static void task_step(lull_loop *loop, lull_waiter *w)
     run(lull_loop_user(loop), t, 0);
 }
 
+/* Ends t, which was cancelled before its first run: its body never runs. */
+static void skip(struct runtime *rt, struct task *t)
+{
+    lull_pushtask(rt->L, rt, t);
+    lua_settop(t->co, 0);
+    if (t->future.state == 0)
+        settle(rt, t);
+    else
+        lua_pop(rt->L, 1);
+    retire(rt, t, true);
+}
+
 static void task_start(lull_loop *loop, lull_waiter *w)
 {
     struct runtime *rt = lull_loop_user(loop);
     struct task *t = container_of(w, struct task, waiter);
     w->run = task_step;
-    if (t->own.cancelled) /* before its first run: the body never runs */
-        lull_kill(rt, t);
+    if (t->own.cancelled)
+        skip(rt, t);
     else
         run(rt, t, lua_gettop(t->co) - 1);
 }
