@@ -57,7 +57,7 @@ return function(options)
   end
 
   function on.file_end(file)
-    print(("%-32s %s"):format(file.name, summary(infile)))
+    print(("%-28s %-24s %6.1f s"):format(file.name, summary(infile), file.duration or 0))
     infile = nil
     files = files + 1
     return nil, true
