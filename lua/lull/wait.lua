@@ -163,6 +163,9 @@ local function wait_until(many, stop)
 end
 
 local function check_options(opts)
+  if type(opts) ~= "table" then
+    error(("bad argument #2 to 'wait' (table expected, got %s)"):format(type(opts)), 3)
+  end
   local timeout, return_when = opts.timeout, opts.return_when or "all"
   if timeout ~= nil and (type(timeout) ~= "number" or timeout ~= timeout) then
     error("bad argument #2 to 'wait' (timeout must be a number)", 3)
