@@ -25,16 +25,14 @@ end
 
 -- An item has become free: the first in line is promised it.
 local function promise(queue)
-  if queue.getters and queue.getters:wake() == 1 then
-    queue.promised = queue.promised + 1
-  end
+  if queue.getters:wake() == 1 then queue.promised = queue.promised + 1 end
 end
 
 local function insert(queue, v)
   queue:push(v)
   queue.stored = queue.stored + 1
   queue.unfinished = queue.unfinished + 1
-  promise(queue)
+  if queue.getters then promise(queue) end
 end
 
 -- Nobody is left waiting for an item of a closed queue that will not come.
@@ -64,8 +62,7 @@ local function remove_free(queue)
   return v
 end
 
-local function check_item(v, method)
-  if v ~= nil then return end
+local function refuse_nil(method)
   error(("bad argument #1 to '%s' (nil is no item)"):format(method), 3)
 end
 
@@ -77,7 +74,7 @@ end
 
 -- A put that waits and is let in has happened, though it be cancelled in that moment.
 function Queue:put(v)
-  check_item(v, "put")
+  if v == nil then refuse_nil "put" end
   enter()
   if self.closed then return closed() end
   if not is_full(self) then
@@ -92,7 +89,7 @@ function Queue:put(v)
 end
 
 function Queue:try_put(v)
-  check_item(v, "try_put")
+  if v == nil then refuse_nil "try_put" end
   if self.closed then return closed() end
   if is_full(self) then return false end
   insert(self, v)
@@ -100,12 +97,12 @@ function Queue:try_put(v)
 end
 
 local function make_getters(queue)
-  queue.getters = new_lot()
   queue.refuse = function(granted)
     if granted == DISMISSED then return end
     queue.promised = queue.promised - 1
     promise(queue)
   end
+  queue.getters = new_lot()
 end
 
 -- Returns nil when the queue is closed and empty.
@@ -162,9 +159,9 @@ end
 
 function Queue:close()
   if self.closed then return end
-  self.closed = true
   if self.putters then self.putters:wake(EVERYBODY, DISMISSED) end
   dismiss(self)
+  self.closed = true -- last: who has failed for want of memory may try again
 end
 Queue.__close = Queue.close
 
@@ -279,7 +276,7 @@ function Priority:pop()
   local v, number = self.store[last], self.numbers[last]
   local ok, way = xpcall(compare, core.handler, find_below, self, v, number, last - 1)
   if not ok then
-    promise(self) -- the item stays: it is the turn of the next in line
+    if self.getters then promise(self) end -- the item stays: it is the next one's turn
     error(way, 0)
   end
   local place = 1

@@ -53,8 +53,8 @@ end
 
 local function wait_for_lock(lock)
   if not lock.lot then
-    lock.lot = new_lot()
     lock.refuse = function() hand_over(lock) end
+    lock.lot = new_lot()
   end
   lock.lot:park(lock.refuse)
 end
@@ -122,8 +122,9 @@ local function wake_all(event, values)
 end
 
 function Event:set(...)
-  self.values = pack(...)
-  wake_all(self, self.values)
+  local values = pack(...)
+  wake_all(self, values)
+  self.values = values
 end
 
 -- Wakes those who wait now, with these values.
@@ -248,8 +249,8 @@ end
 
 local function wait_for_permit(semaphore)
   if not semaphore.lot then
-    semaphore.lot = new_lot()
     semaphore.refuse = function() give(semaphore, 1) end
+    semaphore.lot = new_lot()
   end
   semaphore.lot:park(semaphore.refuse)
 end
@@ -316,7 +317,7 @@ function Barrier:wait()
   local lot, parties = self.lot, self.parties
   local granted = self.aborted and "the barrier was aborted" or parties
   if granted == parties and lot:count() + 1 < parties then
-    granted = lot:park()
+    granted = lot:park(nil, false) -- a place for the index: making room may fail
   elseif granted == parties then
     for index = 1, parties - 1 do lot:wake(1, index) end
   end
