@@ -2,9 +2,9 @@
    children: cancelling reaches them without a list of them here, and task.c tells us when
    a child ends, so a child costs no callback either.
 
-   The first failure of body or children is kept, and cancels the rest.  Who leaves a group
-   waits until nobody is left in it; nothing cuts this wait short, for the task is no
-   member of any scope while it lasts, and what has to be raised is raised afterwards.
+   The first failure of body or children is kept, and cancels the rest.  Who leaves a
+   group waits until nobody is left in it; nothing cuts this wait short, for the task is
+   no member of any scope while it lasts, and what has to be raised is raised afterwards.
 
    A group that is given up (its coroutine is closed where it cannot wait, or collected)
    cancels its children one by one and lets go of them: they end alone, so no child ever
@@ -13,7 +13,7 @@
 
 #include <errno.h>
 
-/* Whose outcome is that of the group.  Of a BODY the error is held, of a CHILD the Task. */
+/* Whose outcome is that of the group: of a BODY the error is held, of a CHILD the Task. */
 enum { NOBODY, BODY, CHILD, MEMORY };
 
 static struct group *group_of(lull_scope *s)
@@ -21,7 +21,7 @@ static struct group *group_of(lull_scope *s)
     return container_of(s, struct group, scope.deadline.scope);
 }
 
-/* ---- waking and cancelling --------------------------------------------------------------- */
+/* ---- waking and cancelling ------------------------------------------------------ */
 
 static void wake_all(lull_loop *loop, lull_list *waiters)
 {
@@ -33,7 +33,7 @@ static void wake_all(lull_loop *loop, lull_list *waiters)
 static void serve(lull_loop *loop, struct group *g)
 {
     bool over = g->ended || lull_scope_of(g)->cancelled;
-    uint32_t room = over ? UINT32_MAX : g->limit > g->children ? g->limit - g->children : 0;
+    uint32_t room = over ? UINT32_MAX : lull_group_room(g);
     for (lull_list *l = g->line.next; l != &g->line && room > 0; l = l->next, room--)
         wake_all(loop, &container_of(l, struct ticket, link)->holder);
 }
@@ -60,9 +60,9 @@ void lull_group_review(lull_loop *loop, struct group *g)
         wake_all(loop, &g->leavers);
 }
 
-/* ---- outcomes ------------------------------------------------------------------------------ */
+/* ---- outcomes ------------------------------------------------------------------- */
 
-/* Pushes the error that the group has failed with; false, and nothing, where it has none. */
+/* Pushes the error that the group has failed with; false, and nothing, if it has not. */
 static bool push_first(lua_State *L, struct group *g)
 {
     if (g->first != BODY && g->first != CHILD)
@@ -110,7 +110,8 @@ static void tell(lua_State *L)
 }
 
 /* The child whose Task is at i decides how the group ends. */
-static void decide(lua_State *L, struct runtime *rt, struct group *g, int i, unsigned state)
+static void decide(lua_State *L, struct runtime *rt, struct group *g, int i,
+                   unsigned state)
 {
     struct task *t = lua_touserdata(L, i);
     lua_pushvalue(L, i);
@@ -201,7 +202,7 @@ static int note_failure(lua_State *L)
     return 0;
 }
 
-/* ---- giving up --------------------------------------------------------------------------- */
+/* ---- giving up ------------------------------------------------------------------ */
 
 /* Lets go of what is held for g. */
 static void forget(lua_State *L, struct group *g)
@@ -249,7 +250,7 @@ void lull_group_abandon(lua_State *L, struct runtime *rt, struct scope *s)
     }
 }
 
-/* ---- leaving ------------------------------------------------------------------------------- */
+/* ---- leaving -------------------------------------------------------------------- */
 
 static void leave(lua_State *L, struct runtime *rt, struct group *g)
 {

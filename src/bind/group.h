@@ -23,8 +23,8 @@ struct group {
     bool closing;   /* the body has ended */
     bool dismissed; /* only daemons are left, and have been cancelled */
     bool ended;
-    enum { WELL, UNWINDING, FAILED } body; /* UNWINDING: its error is on its way already */
-    int site; /* not 0: children are spawned on this line of the function in uservalue 1 */
+    enum { WELL, UNWINDING, FAILED } body; /* UNWINDING: its error is on its way */
+    int site; /* not 0: children are spawned in this line of the function uservalue 1 */
 };
 
 /* A place in the line of a group. */
@@ -44,14 +44,20 @@ static inline bool lull_group_empty(const struct group *g)
     return g->children == 0 && list_empty(&g->line);
 }
 
-/* Somebody has left g or its line, or it was cancelled: lets those in who wait for that. */
+/* So many may be spawned now. */
+static inline uint32_t lull_group_room(const struct group *g)
+{
+    return g->limit > g->children ? g->limit - g->children : 0;
+}
+
+/* Somebody has left g or its line, or it was cancelled: wakes those who wait for that. */
 void lull_group_review(lull_loop *loop, struct group *g);
 
 /* The body has ended; the stack is group | error, or group | handler | results.  Waits
    until nobody is left and raises what has to be raised; returns as a C function. */
 int lull_group_leave(lua_State *L, struct runtime *rt, struct group *g);
 
-/* Cancels the children of a detached group, the first on the stack, and waits for them. */
+/* Cancels the children of the detached group at 1 and waits for them; as above. */
 int lull_group_close(lua_State *L, struct runtime *rt, struct group *g);
 
 #endif

@@ -1,11 +1,11 @@
-/* Groups for scripts: opening one around a block, a function or nothing, spawning into it,
-   and waiting for a place where it has a limit.  How they end is told in group.c. */
+/* Groups for scripts: opening one around a block, a function or nothing, spawning into
+   it, and waiting for a place where it has a limit.  How they end is told in group.c. */
 #include "group.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* ---- opening --------------------------------------------------------------------------- */
+/* ---- opening -------------------------------------------------------------------- */
 
 static struct group *new_group(lua_State *L, int kind, uint32_t limit)
 {
@@ -24,7 +24,7 @@ static int body_ended(lua_State *L, int status, lua_KContext ctx)
     struct runtime *rt = lull_runtime(L);
     struct group *g = lua_touserdata(L, 1);
     bool well = status == LUA_OK || status == LUA_YIELD;
-    if (!lull_scope_around(rt, &g->scope)) { /* its coroutine was resumed behind our back */
+    if (!lull_scope_around(rt, &g->scope)) { /* resumed behind our back */
         lull_scope_collect(L, rt, &g->scope);
         return well ? lua_gettop(L) - 2 : lull_reraise(L);
     }
@@ -43,7 +43,7 @@ static int body_ended(lua_State *L, int status, lua_KContext ctx)
     return lull_group_leave(L, rt, g);
 }
 
-/* Keeps in g, which is on top, the line of the script that has called a module of ours. */
+/* Keeps in g, which is on top, the line of the script that called a module of ours. */
 static void find_site(lua_State *L, struct group *g)
 {
     lua_Debug ar;
@@ -107,8 +107,8 @@ static uint32_t check_limit(lua_State *L)
     if (lua_getfield(L, 1, "limit") == LUA_TNIL)
         return 0;
     lua_Integer limit = lua_tointeger(L, -1);
-    luaL_argcheck(L, lua_type(L, -1) == LUA_TNUMBER && limit > 0 && limit <= UINT32_MAX, 1,
-                  "limit must be a positive integer");
+    bool well = lua_type(L, -1) == LUA_TNUMBER && limit > 0 && limit < UINT32_MAX;
+    luaL_argcheck(L, well, 1, "limit must be a positive integer");
     return (uint32_t)limit;
 }
 
@@ -144,7 +144,7 @@ static int race(lua_State *L)
     return call_inside(L, RACE, 0);
 }
 
-/* ---- spawning --------------------------------------------------------------------------- */
+/* ---- spawning ------------------------------------------------------------------- */
 
 /* On a cancelled group: a task that is cancelled already.  Nobody need wait for it. */
 static void spawn_cancelled(lua_State *L, struct runtime *rt, struct group *g, int nargs)
@@ -184,7 +184,7 @@ static int spawn_now(lua_State *L, struct runtime *rt, struct group *g, int i)
 /* May the holder of a ticket spawn now?  As many may as there is room for. */
 static bool is_served(struct group *g, struct ticket *ticket)
 {
-    uint32_t room = g->limit > g->children ? g->limit - g->children : 0;
+    uint32_t room = lull_group_room(g);
     for (lull_list *l = g->line.next; room > 0 && l != &g->line; l = l->next, room--)
         if (l == &ticket->link)
             return true;
@@ -268,7 +268,7 @@ static int group_spawn(lua_State *L)
     return lull_enter(L, spawnk);
 }
 
-/* ---- methods ----------------------------------------------------------------------------- */
+/* ---- methods -------------------------------------------------------------------- */
 
 /* g:cancel ([reason]): body and children */
 static int group_cancel(lua_State *L)

@@ -1,6 +1,6 @@
-/* Waiting for many futures: each in the order in which they end.  One waiter stands in the
-   list of each future; the waiters of those that are done form a queue, and whoever asks
-   for the next waits only while that is empty.  It observes: nothing is cancelled. */
+/* Waiting for many futures, in the order in which they end.  One waiter stands in the list
+   of each future; the waiters of those that are done form a queue, and whoever asks for
+   the next waits only while that is empty.  It observes: nothing is cancelled. */
 #include "task.h"
 
 struct many;
@@ -80,8 +80,8 @@ static int nextk(lua_State *L, int status, lua_KContext rc)
     if (m->told == m->count)
         return 0;
     if (!list_empty(&m->queue)) {
-        struct watcher *w = container_of(list_pop(&m->queue), struct watcher, waiter.link);
-        lua_Integer i = w - m->watchers + 1;
+        lull_list *link = list_pop(&m->queue);
+        lua_Integer i = container_of(link, struct watcher, waiter.link) - m->watchers + 1;
         m->told++;
         lua_getiuservalue(L, 1, 1);
         lua_rawgeti(L, -1, i);

@@ -12,7 +12,7 @@ static struct scope *scope_of(lull_scope *s)
     return container_of(s, struct scope, deadline.scope);
 }
 
-/* ---- entering and leaving --------------------------------------------------------------- */
+/* ---- entering and leaving ------------------------------------------------------- */
 
 /* What a paused coroutine keeps among its extras under these addresses: its innermost and
    outermost scope, false while it is not paused. */
@@ -77,7 +77,8 @@ void lull_scope_block(lua_State *L, struct scope *s)
     lua_pop(L, 2);
 }
 
-static void set_deadline(lua_State *L, lull_loop *loop, struct scope *s, lua_Number seconds)
+static void set_deadline(lua_State *L, lull_loop *loop, struct scope *s,
+                         lua_Number seconds)
 {
     lull_refresh(loop); /* its body may have computed for long before */
     int64_t deadline = seconds < 0 ? lull_now(loop) : lull_after(loop, seconds);
@@ -105,7 +106,7 @@ static void end(lua_State *L, struct runtime *rt, struct scope *s)
         lull_release(L, &s->deadline.scope);
 }
 
-/* Is a scope around cancelled, be it behind a shield?  Then its deliveries still count. */
+/* Is a scope around cancelled, be it behind a shield?  Then deliveries still count. */
 static bool is_threatened(const lull_scope *s)
 {
     while (s != NULL && s->own == 0)
@@ -137,8 +138,8 @@ void lull_scope_leave(lua_State *L, struct runtime *rt, struct scope *s)
     leave(L, rt, rt->task, s);
 }
 
-/* An object can be collected while its scope is open: its coroutine was given up, or there
-   was no memory to leave it with.  In the latter case its task must not come to it again. */
+/* An object can be collected while its scope is open: its coroutine was given up, or
+   there was no memory to leave it with.  Then its task must not come to it again. */
 void lull_scope_collect(lua_State *L, struct runtime *rt, struct scope *s)
 {
     lull_scope *outer = s->deadline.scope.parent, *around = outer;
@@ -182,7 +183,7 @@ bool lull_unwind(lua_State *L, struct runtime *rt, lull_scope *until, bool well)
     return lua_gettop(L) > top;
 }
 
-/* ---- with coroutines ----------------------------------------------------------------------- */
+/* ---- with coroutines ------------------------------------------------------------ */
 
 void lull_scope_pause(lua_State *L, struct runtime *rt, int i, lull_scope *outer)
 {
@@ -260,7 +261,7 @@ void lull_scope_drop(lua_State *L, struct runtime *rt, int i)
     }
 }
 
-/* ---- around a call --------------------------------------------------------------------------- */
+/* ---- around a call -------------------------------------------------------------- */
 
 bool lull_scope_raised(lua_State *L, struct runtime *rt, struct scope *s, int i)
 {
@@ -305,7 +306,8 @@ static int left(lua_State *L, int status, lua_KContext ctx)
 }
 
 /* Calls the function and nargs arguments on top of the stack inside a new scope. */
-static int call_inside(lua_State *L, int nargs, unsigned flags, lua_Number seconds, bool pass)
+static int call_inside(lua_State *L, int nargs, unsigned flags, lua_Number seconds,
+                       bool pass)
 {
     struct runtime *rt = lull_runtime(L);
     struct scope *s = new(L, rt);
@@ -365,7 +367,7 @@ static int scope(lua_State *L)
     return 1;
 }
 
-/* ---- methods -------------------------------------------------------------------------------------- */
+/* ---- methods -------------------------------------------------------------------- */
 
 static struct scope *checkscope(lua_State *L)
 {
@@ -404,7 +406,8 @@ static int scope_cancel(lua_State *L)
 {
     struct scope *s = checkscope(L);
     lull_loop *loop = lull_loop_with(lull_runtime(L), s->loop);
-    lua_pushboolean(L, loop != NULL && s->task != NULL && lull_cancel(L, loop, &s->deadline.scope, -ECANCELED, 2));
+    bool open = loop != NULL && s->task != NULL;
+    lua_pushboolean(L, open && lull_cancel(L, loop, &s->deadline.scope, -ECANCELED, 2));
     return 1;
 }
 
@@ -456,11 +459,13 @@ static int scope_gc(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"cancel", scope_cancel},       {"timeout", scope_timeout}, {"remaining", scope_remaining},
-    {"cancelled", scope_cancelled}, {"close", scope_close},     {NULL, NULL}};
+    {"cancel", scope_cancel},       {"timeout", scope_timeout},
+    {"remaining", scope_remaining}, {"cancelled", scope_cancelled},
+    {"close", scope_close},         {NULL, NULL}};
 
 static const luaL_Reg metamethods[] = {
-    {"__close", scope_close}, {"__tostring", scope_tostring}, {"__gc", scope_gc}, {NULL, NULL}};
+    {"__close", scope_close}, {"__tostring", scope_tostring}, {"__gc", scope_gc},
+    {NULL, NULL}};
 
 static const luaL_Reg functions[] = {
     {"scope", scope}, {"timeout", timeout}, {"shield", shield}, {NULL, NULL}};
