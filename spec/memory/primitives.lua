@@ -7,7 +7,8 @@ local lull = require "lull"
 -- Runs scenario(call) on a loop of its own, call(fn, ...) being fn with the n-th
 -- allocation failing in it, and once more if it did; until no call makes so many.
 local function each(name, scenario)
-  local n, reached = 0, nil
+  local n = 0
+  local reached
   repeat
     n, reached = n + 1, false
     local function call(fn, ...)
