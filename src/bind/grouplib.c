@@ -207,6 +207,27 @@ static int in_line(lua_State *L, int status, lua_KContext rc)
     return lull_park(L, in_line);
 }
 
+static int nothing(lua_State *L)
+{
+    (void)L;
+    return 0;
+}
+
+/* Puts a ticket at 2, to be closed however this function is left. */
+static void take_ticket(lua_State *L, struct group *g)
+{
+    struct ticket *ticket = lull_newobject(L, LULL_TICKET, sizeof *ticket, 1);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
+    lua_insert(L, 2);
+    lua_pushcfunction(L, nothing);
+    lua_call(L, 0, 0); /* Lua has room for a call from now on: closing cannot fail */
+    ticket->group = g;
+    list_init(&ticket->holder);
+    list_push(&g->line, &ticket->link);
+    lua_toclose(L, 2);
+}
+
 static int spawnk(lua_State *L, int status, lua_KContext rc)
 {
     (void)status, (void)rc;
@@ -216,14 +237,7 @@ static int spawnk(lua_State *L, int status, lua_KContext rc)
         return luaL_error(L, "the group has ended");
     if (list_empty(&g->line) && g->children < g->limit)
         return spawn_now(L, rt, g, 2);
-    struct ticket *ticket = lull_newobject(L, LULL_TICKET, sizeof *ticket, 1);
-    lua_pushvalue(L, 1);
-    lua_setiuservalue(L, -2, 1);
-    ticket->group = g;
-    list_init(&ticket->holder);
-    list_push(&g->line, &ticket->link);
-    lua_insert(L, 2);
-    lua_toclose(L, 2);
+    take_ticket(L, g);
     return in_line(L, LUA_OK, 0);
 }
 
