@@ -518,6 +518,25 @@ describe("a group where nobody can wait", function()
     assert.equal(2, #reports)
   end)
 
+  it("is still there when the closers of such a task collect garbage", function()
+    local reports = {}
+    run(function()
+      for _, call in ipairs {lull.group, lull.scope, lull.shield} do
+        local task = lull.spawn(function()
+          local _ <close> = helper.closer(function() collectgarbage() end)
+          call(function(g)
+            if call == lull.group then g:spawn(lull.sleep, 100) end
+            lull.current():cancel()
+            while true do pcall(lull.spawn(lull.sleep, 0).await, lull.future()) end
+          end)
+        end)
+        if call == lull.shield then task:cancel() end
+        pcall(task.await, task)
+      end
+    end, {reports = reports})
+    assert.equal(2, #reports)
+  end)
+
   it("keeps the failure of a child of such a task", function()
     local reports = {}
     run(function()
