@@ -16,6 +16,7 @@ struct loop {
     lull_waiter until;  /* waits for the future that ends the run */
     lull_waiter review; /* and its timer: looks through the untaken failures */
     lull_timer review_timer;
+    bool last_review;   /* the end: whatever is left is told */
     int64_t slow;       /* how long a resume may take when debugging, in ns */
     bool debug;
     struct runtime *rt;

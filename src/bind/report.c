@@ -105,6 +105,21 @@ void lull_callback(struct runtime *rt, lua_CFunction function, void *ud)
 
 /* ---- the untaken -------------------------------------------------------------------- */
 
+/* Appends a future and the time when its grace ends (the two on top, popped) to the list at
+   i, and sees to it that it is looked at then. */
+static void append(lua_State *L, struct loop *o, int i)
+{
+    lua_Integer n = luaL_len(L, i);
+    int64_t deadline = lua_tointeger(L, -1);
+    lua_rawseti(L, i, n + 2);
+    lua_rawseti(L, i, n + 1);
+    if (lull_timer_started(&o->review_timer) &&
+        lull_timer_deadline(o->core, &o->review_timer) <= deadline)
+        return;
+    lull_wait(&o->review);
+    lull_timer_start(o->core, &o->review_timer, deadline, 0);
+}
+
 /* The table is a list of futures, each followed by the time when its grace ends. */
 void lull_untaken(lua_State *L, struct runtime *rt, int i)
 {
@@ -119,24 +134,35 @@ void lull_untaken(lua_State *L, struct runtime *rt, int i)
         return;
     }
     lua_getiuservalue(L, -1, LULL_LOOP_UNTAKEN);
-    lua_Integer n = luaL_len(L, -1);
     lua_pushvalue(L, i);
-    lua_rawseti(L, -2, n + 1);
     lua_pushinteger(L, deadline);
-    lua_rawseti(L, -2, n + 2);
+    append(L, o, lua_gettop(L) - 2);
     lua_pop(L, 2);
-    if (!lull_timer_started(&o->review_timer)) {
-        lull_wait(&o->review);
-        lull_timer_start(o->core, &o->review_timer, deadline, 0);
-    }
 }
 
-/* Reports the futures of the list whose time has come, unless somebody has taken them. */
+/* Tells of the failed future on top of the stack. */
+static void tell(lua_State *L, struct runtime *rt, lull_future *f)
+{
+    int i = lua_gettop(L);
+    unsigned before = rt->failures;
+    lua_getiuservalue(L, i, 1);
+    if (lull_hasextra(L, i)) {
+        lua_getfield(L, -1, "traceback");
+        lua_remove(L, -2);
+    } else
+        lua_pushnil(L);
+    lull_report(L, rt, f->flags & LULL_IS_TASK ? i : 0);
+    if (rt->failures > before)
+        f->flags |= LULL_REPORTED;
+}
+
+/* (loop): tells of those in the list whose time has come, unless somebody has taken them;
+   of all at the end.  The list is replaced first, for handlers may fail too. */
 static int review_untaken(lua_State *L)
 {
     struct loop *o = lua_touserdata(L, 1);
     struct runtime *rt = lull_pushruntime(L);
-    int64_t now = rt->object == o && o->end == UNTIL_STOPPED ? lull_now(o->core) : INT64_MAX;
+    int64_t now = o->last_review ? INT64_MAX : lull_now(o->core);
     lull_timer_stop(o->core, &o->review_timer);
     lull_forget(&o->review);
     lull_pushknown(L, o);
@@ -146,34 +172,17 @@ static int review_untaken(lua_State *L)
     lua_setiuservalue(L, -4, LULL_LOOP_UNTAKEN);
     lua_replace(L, 1);
     int list = lua_gettop(L);
-    lua_Integer kept = 0;
     for (lua_Integer j = 1; lua_rawgeti(L, list, j) != LUA_TNIL; j += 2, lua_settop(L, list)) {
         lull_future *f = lua_touserdata(L, -1);
         if (f->flags & LULL_TAKEN)
             continue;
         lua_rawgeti(L, list, j + 1);
         if (lua_tointeger(L, -1) > now) {
-            lua_rawseti(L, 1, kept + 2);
-            lua_rawseti(L, 1, kept + 1);
-            kept += 2;
+            append(L, o, 1);
             continue;
         }
         lua_settop(L, list + 1);
-        lua_getiuservalue(L, -1, 1);
-        if (!lull_hasextra(L, -2))
-            lua_pushnil(L);
-        else {
-            lua_getfield(L, -1, "traceback");
-            lua_remove(L, -2);
-        }
-        unsigned before = rt->failures;
-        lull_report(L, rt, f->flags & LULL_IS_TASK ? list + 1 : 0);
-        if (rt->failures > before)
-            f->flags |= LULL_REPORTED;
-    }
-    if (lua_rawgeti(L, 1, 2) == LUA_TNUMBER) {
-        lull_wait(&o->review);
-        lull_timer_start(o->core, &o->review_timer, lua_tointeger(L, -1), 0);
+        tell(L, rt, f);
     }
     return 0;
 }
@@ -191,9 +200,9 @@ void lull_review_init(struct loop *o)
 
 void lull_review(struct runtime *rt, struct loop *o)
 {
-    o->end = UNTIL_EMPTY;
+    o->last_review = true;
     lull_callback(rt, review_untaken, o);
-    o->end = UNTIL_STOPPED;
+    o->last_review = false;
 }
 
 /* ---- functions ------------------------------------------------------------------------ */
