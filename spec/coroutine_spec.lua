@@ -42,6 +42,23 @@ describe("as in Lua,", function()
     assert.matches("cannot resume dead coroutine", select(2, pcall(dead)))
   end)
 
+  everywhere("wrap closes what dies of an error, resume leaves it to close", function()
+    local log, err = {}, {}
+    local function die()
+      local _ <close> = helper.closer(function(_, e) log[#log + 1] = e end)
+      error(err)
+    end
+    assert.equal(err, select(2, pcall(coroutine.wrap(die))))
+    assert.same({err}, log)
+    local co = coroutine.create(die)
+    coroutine.resume(co)
+    assert.equal(1, #log)
+    local ok, got = coroutine.close(co)
+    assert.is_false(ok)
+    assert.equal(err, got)
+    assert.equal(2, #log)
+  end)
+
   everywhere("status tells who runs", function()
     local outer, inner
     outer = coroutine.create(function()

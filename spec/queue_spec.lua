@@ -314,6 +314,20 @@ describe("a priority queue", function()
     end)
   end)
 
+  it("keeps the order of arrival among many of one rank", function()
+    run(function()
+      local q = lull.priority_queue(0, function(a, b) return a.rank < b.rank end)
+      for i = 1, 60 do q:put {rank = i * 7 % 3, i = i} end
+      local last = {rank = -1}
+      for _ = 1, 60 do
+        local item = q:get()
+        assert.is_true(item.rank > last.rank or item.i > last.i)
+        assert.is_true(item.rank >= last.rank)
+        last = item
+      end
+    end)
+  end)
+
   it("takes an order of its own", function()
     run(function()
       local q = lull.priority_queue(0, function(a, b) return a.rank > b.rank end)
