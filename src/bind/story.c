@@ -13,7 +13,8 @@ static void push_bottom(lua_State *L, lua_State *base, int place)
         level++;
     if (level > 0) {
         lua_getstack(base, level - 1, &ar);
-        lua_getlocal(base, &ar, place);
+        if (lua_getlocal(base, &ar, place) == NULL)
+            lua_pushnil(base);
     } else if (lua_gettop(base) > place) /* not begun: its function stands below */
         lua_pushvalue(base, place + 1);
     else

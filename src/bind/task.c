@@ -276,13 +276,13 @@ static void close_all(struct runtime *rt, struct task *t)
     rt->task = t;
     rt->base = base;
     lull_unwind(rt->L, rt, &t->own, false); /* as long as their stacks keep them alive */
+    rt->task = NULL; /* what is pending runs in no task, for there is no bottom any more */
     for (lua_State *co = t->co, *outer; co != base; co = outer) {
         outer = lull_link_of(co);
         lull_closethread(co, rt->L);
     }
     t->co = base;
     lull_closethread(base, rt->L);
-    rt->task = NULL;
     if (t->future.state == 0)
         settle(rt, t);
     else
