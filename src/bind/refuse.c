@@ -4,30 +4,39 @@
 
 #include <string.h>
 
-/* Replaces the function on top by the name under which the script knows it. */
-static void push_function_name(lua_State *L, const char *known)
+/* Replaces the function at i by "module.name" if that module of package.loaded has it. */
+static bool find_name(lua_State *L, int i, const char *module)
 {
-    int function = lua_gettop(L);
     lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    for (lua_pushnil(L); lua_next(L, function + 1); lua_settop(L, function + 2)) {
-        if (!lua_istable(L, -1) || lua_type(L, -2) != LUA_TSTRING)
-            continue;
-        for (lua_pushnil(L); lua_next(L, function + 3); lua_pop(L, 1)) {
-            if (!lua_rawequal(L, -1, function) || lua_type(L, -2) != LUA_TSTRING)
+    if (lua_getfield(L, -1, module) == LUA_TTABLE) {
+        for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+            if (!lua_rawequal(L, -1, i) || lua_type(L, -2) != LUA_TSTRING)
                 continue;
-            const char *module = lua_tostring(L, function + 2), *name = lua_tostring(L, -2);
-            if (strcmp(module, LUA_GNAME) == 0)
-                lua_pushstring(L, name);
-            else
-                lua_pushfstring(L, "%s.%s", module, name);
-            lua_replace(L, function);
-            lua_settop(L, function);
-            return;
+            bool global = strcmp(module, LUA_GNAME) == 0;
+            lua_pushfstring(L, "%s%s%s", global ? "" : module, global ? "" : ".",
+                            lua_tostring(L, -2));
+            lua_replace(L, i);
+            lua_settop(L, i);
+            return true;
         }
     }
+    lua_settop(L, i);
+    return false;
+}
+
+/* Replaces the function on top by the name under which the script knows it; of a library
+   of Lua, for others may have it too. */
+static void push_function_name(lua_State *L, const char *known)
+{
+    static const char *const modules[] = {LUA_GNAME, LUA_TABLIBNAME, LUA_STRLIBNAME,
+                                          LUA_COLIBNAME, LUA_IOLIBNAME, LUA_OSLIBNAME,
+                                          LUA_DBLIBNAME, LUA_UTF8LIBNAME, LUA_MATHLIBNAME};
+    int function = lua_gettop(L);
+    for (size_t i = 0; i < sizeof modules / sizeof *modules; i++)
+        if (find_name(L, function, modules[i]))
+            return;
     lua_pushstring(L, known ? known : "a C function");
     lua_replace(L, function);
-    lua_settop(L, function);
 }
 
 /* Does the C function on top let its callers suspend?  Ours do, and Lua's pcalls. */
