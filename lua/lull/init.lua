@@ -22,7 +22,8 @@ local modules = { net = true, fs = true, process = true, signal = true, thread =
 -- So do the modules that add functions: lull.lock is that of require "lull.sync".
 local added = { lock = "sync", event = "sync", condition = "sync", semaphore = "sync",
                 barrier = "sync", queue = "queue", priority_queue = "queue",
-                lifo_queue = "queue", task_local = "local", gather = "wait", race = "wait",
+                lifo_queue = "queue", task_local = "local", gather = "wait",
+                race = "wait",
                 wait = "wait", as_completed = "wait" }
 setmetatable(lull, { __index = function(t, key)
   local module
@@ -157,7 +158,7 @@ function Loop:on_unhandled(fn)
   return core.loop_handler(self, fn or false)
 end
 
--- ---- tasks ------------------------------------------------------------------------------
+-- ---- tasks --------------------------------------------------------------------------
 
 -- Cancels the task and waits until it has ended; never raises its error.
 function Task:close()
