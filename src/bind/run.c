@@ -127,25 +127,33 @@ static int deadlock_report(lua_State *L)
     return 1;
 }
 
-/* Runs the core's loop.  Returns false, with a message pushed, when it cannot go on. */
-static bool run_core(lua_State *L, struct loop *o, int (*run)(lull_loop *loop))
+/* How a run came out, beside -errno of the selector.  It is told after end_run only. */
+enum { WELL, STOPPED, DEADLOCK /* the report is on top of the stack */ };
+
+/* Runs the core's loop until it is stopped. */
+static int run_core(lua_State *L, struct loop *o, int (*run)(lull_loop *loop))
 {
     for (;;) {
         int rc = run(o->core);
-        if (rc == 0)
-            return true;
-        if (rc != -EDEADLK) {
-            lull_pushfail(L, rc, NULL);
-            lua_pop(L, 1);
-            lua_remove(L, -2);
-            return false;
-        }
-        lull_pushruntime(L); /* upvalue 1 of whoever asks lull_runtime */
-        lua_pushcclosure(L, deadlock_report, 1);
+        if (rc != -EDEADLK)
+            return rc;
+        lua_pushcfunction(L, deadlock_report);
         if (lua_pcall(L, 0, 1, 0) != LUA_OK || !lua_isnil(L, -1))
-            return false;
+            return DEADLOCK;
         lua_pop(L, 1);
     }
+}
+
+/* Raises how a run came out. */
+static int fail(lua_State *L, int rc)
+{
+    if (rc == DEADLOCK)
+        return lua_error(L);
+    if (rc == STOPPED)
+        return luaL_error(L, "the loop was stopped before the future was done");
+    lull_pushfail(L, rc, NULL);
+    lua_pop(L, 1);
+    return lua_error(L);
 }
 
 /* Calls what was due when the last task ended, as its done callbacks were.  One turn only:
@@ -158,19 +166,20 @@ static void last_turn(struct loop *o)
         lull_loop_turn(o->core);
 }
 
-/* Runs until nobody but daemons is left; false, with a report pushed, on a deadlock. */
-static bool drain(lua_State *L, struct loop *o)
+/* Runs until nobody but daemons is left. */
+static int drain(lua_State *L, struct loop *o)
 {
-    bool well, ended;
+    int rc;
+    bool ended;
     o->end = UNTIL_DAEMONS;
     do {
-        well = lull_drained(o) || run_core(L, o, lull_loop_run);
-        ended = well && lull_drained(o);
+        rc = lull_drained(o) ? WELL : run_core(L, o, lull_loop_run);
+        ended = rc == WELL && lull_drained(o);
         if (ended)
             last_turn(o);
     } while (ended && !lull_drained(o)); /* a callback has spawned somebody */
     o->end = UNTIL_STOPPED;
-    return well;
+    return rc;
 }
 
 /* Cancels everybody and runs until nobody is left; who cannot be woken any more, or finds
@@ -188,21 +197,17 @@ static void clear(lua_State *L, struct runtime *rt, struct loop *o)
     o->end = UNTIL_STOPPED;
 }
 
-/* Runs until the future at i is done.  False, with an error pushed, when it cannot be. */
-static bool run_until(lua_State *L, struct loop *o, int i)
+/* Runs until the future at i is done. */
+static int run_until(lua_State *L, struct loop *o, int i)
 {
     lull_future *f = lua_touserdata(L, i);
     if (f->state != 0)
-        return true;
+        return WELL;
     lull_waiter_init(&o->until, until_done);
     lull_future_wait(o->core, f, &o->until);
-    bool well = run_core(L, o, lull_loop_run);
+    int rc = run_core(L, o, lull_loop_run);
     lull_forget(&o->until);
-    if (well && f->state == 0) {
-        lua_pushliteral(L, "the loop was stopped before the future was done");
-        return false;
-    }
-    return well;
+    return rc == WELL && f->state == 0 ? STOPPED : rc;
 }
 
 /* (runtime, fn, ...) -> Task */
@@ -253,18 +258,16 @@ static int loop_run(lua_State *L)
     lull_checkcallable(L, 2);
     struct task *main = spawn_main(L, rt, o);
     struct frame saved = begin(L, rt, o);
-    bool well = run_until(L, o, 2);
-    if (well && main->future.state == LULL_RESULT)
-        well = drain(L, o);
+    int rc = run_until(L, o, 2);
+    if (rc == WELL && main->future.state == LULL_RESULT)
+        rc = drain(L, o);
     main->future.flags |= LULL_TAKEN;
     clear(L, rt, o);
     last_turn(o);
     clear(L, rt, o);
     lull_review(rt, o);
     end_run(rt, o, saved);
-    if (!well)
-        return lua_error(L);
-    return lull_pushoutcome(L, rt, 2);
+    return rc == WELL ? lull_pushoutcome(L, rt, 2) : fail(L, rc);
 }
 
 /* loop:run_until_complete (fn | future, ...) -> results: other tasks stay where they are. */
@@ -282,9 +285,9 @@ static int run_until_complete(lua_State *L)
     if (lull_future_bind(o->core, f) < 0)
         return luaL_error(L, "the future belongs to another loop");
     struct frame saved = begin(L, rt, o);
-    bool well = run_until(L, o, 2);
+    int rc = run_until(L, o, 2);
     end_run(rt, o, saved);
-    return well ? lull_pushoutcome(L, rt, 2) : lua_error(L);
+    return rc == WELL ? lull_pushoutcome(L, rt, 2) : fail(L, rc);
 }
 
 /* loop:run_forever (): until loop:stop */
@@ -293,9 +296,9 @@ static int run_forever(lua_State *L)
     struct runtime *rt = lull_runtime(L);
     struct loop *o = checkidle(L);
     struct frame saved = begin(L, rt, o);
-    bool well = run_core(L, o, lull_loop_run_forever);
+    int rc = run_core(L, o, lull_loop_run_forever);
     end_run(rt, o, saved);
-    return well ? 0 : lua_error(L);
+    return rc == WELL ? 0 : fail(L, rc);
 }
 
 /* loop:close (): cancels and ends what still runs on it, then frees it. */
