@@ -137,7 +137,8 @@ function core.report(err, traceback, task, quiet)
   if handler then
     local ok, message = xpcall(handler, core.handler, err, traceback, task)
     if ok then return end
-    err, traceback, task = message, core.traceback(message), nil
+    core.failed()
+    core.print_failure(message, core.traceback(message))
   end
   if not quiet then core.failed() end
   core.print_failure(err, traceback, task)

@@ -97,11 +97,11 @@ int lull_settle(lua_State *L, struct runtime *rt, int i, unsigned state, int n)
     store(L, f, i, n);
     if (f->flags & LULL_CALLBACKS)
         call_back(L, rt, f, i);
-    if (loop)
-        lull_future_settle(loop, f, state);
-    f->state = (uint8_t)state;
     if (state == LULL_ERROR && !(f->flags & LULL_TAKEN))
         lull_untaken(L, rt, i);
+    if (loop) /* from here on nothing can fail */
+        lull_future_settle(loop, f, state);
+    f->state = (uint8_t)state;
     return 0;
 }
 

@@ -5,6 +5,8 @@
    loop; whoever takes it after all is not blamed for it in the exit code. */
 #include "looplib.h"
 
+enum { GRACE = 1000000000 }; /* ns in which somebody may take a failure */
+
 static const char report_key;
 
 /* ---- outside of tasks --------------------------------------------------------------------- */
@@ -105,14 +107,9 @@ void lull_callback(struct runtime *rt, lua_CFunction function, void *ud)
 
 /* ---- the untaken -------------------------------------------------------------------- */
 
-/* Appends a future and the time when its grace ends (the two on top, popped) to the list at
-   i, and sees to it that it is looked at then. */
-static void append(lua_State *L, struct loop *o, int i)
+/* Sees to it that the untaken are looked through at this time. */
+static void look_at(struct loop *o, int64_t deadline)
 {
-    lua_Integer n = luaL_len(L, i);
-    int64_t deadline = lua_tointeger(L, -1);
-    lua_rawseti(L, i, n + 2);
-    lua_rawseti(L, i, n + 1);
     if (lull_timer_started(&o->review_timer) &&
         lull_timer_deadline(o->core, &o->review_timer) <= deadline)
         return;
@@ -127,17 +124,20 @@ void lull_untaken(lua_State *L, struct runtime *rt, int i)
     struct loop *o = f->loop ? lull_home(rt, f->loop) : rt->object;
     if (o == NULL || o->core == NULL)
         return;
-    int64_t deadline = lull_now(o->core) + 1000000000;
+    int64_t deadline = lull_now(o->core) + GRACE;
     i = lua_absindex(L, i);
     if (lull_pushknown(L, o) == LUA_TNIL) {
         lua_pop(L, 1);
         return;
     }
     lua_getiuservalue(L, -1, LULL_LOOP_UNTAKEN);
+    lua_Integer n = luaL_len(L, -1) / 2 * 2; /* memory may run out between the two */
     lua_pushvalue(L, i);
+    lua_rawseti(L, -2, n + 1);
     lua_pushinteger(L, deadline);
-    append(L, o, lua_gettop(L) - 2);
+    lua_rawseti(L, -2, n + 2);
     lua_pop(L, 2);
+    look_at(o, deadline);
 }
 
 /* Tells of the failed future on top of the stack. */
@@ -156,34 +156,45 @@ static void tell(lua_State *L, struct runtime *rt, lull_future *f)
         f->flags |= LULL_REPORTED;
 }
 
+/* Takes the first n values out of the list. */
+static void drop(lua_State *L, int list, lua_Integer n)
+{
+    lua_Integer length = n ? luaL_len(L, list) : 0;
+    for (lua_Integer j = 1; j <= length; j++) {
+        lua_rawgeti(L, list, j + n);
+        lua_rawseti(L, list, j);
+    }
+}
+
 /* (loop): tells of those in the list whose time has come, unless somebody has taken them;
-   of all at the end.  The list is replaced first, for handlers may fail too. */
+   of all at the end.  Handlers may fail too, and memory may run out: then those who have
+   not been told of are looked at again a second later. */
 static int review_untaken(lua_State *L)
 {
     struct loop *o = lua_touserdata(L, 1);
     struct runtime *rt = lull_pushruntime(L);
-    int64_t now = o->last_review ? INT64_MAX : lull_now(o->core);
-    lull_timer_stop(o->core, &o->review_timer);
-    lull_forget(&o->review);
+    int64_t now = lull_now(o->core), due = o->last_review ? INT64_MAX : now;
+    look_at(o, now + GRACE);
     lull_pushknown(L, o);
     lua_getiuservalue(L, -1, LULL_LOOP_UNTAKEN);
-    lua_newtable(L);
-    lua_pushvalue(L, -1);
-    lua_setiuservalue(L, -4, LULL_LOOP_UNTAKEN);
-    lua_replace(L, 1);
     int list = lua_gettop(L);
-    for (lua_Integer j = 1; lua_rawgeti(L, list, j) != LUA_TNIL; j += 2, lua_settop(L, list)) {
-        lull_future *f = lua_touserdata(L, -1);
-        if (f->flags & LULL_TAKEN)
-            continue;
+    lua_Integer end = luaL_len(L, list), j = 1;
+    for (; j < end; j += 2, lua_settop(L, list)) {
         lua_rawgeti(L, list, j + 1);
-        if (lua_tointeger(L, -1) > now) {
-            append(L, o, 1);
-            continue;
-        }
-        lua_settop(L, list + 1);
-        tell(L, rt, f);
+        if (lua_tointeger(L, -1) > due)
+            break;
+        lua_rawgeti(L, list, j);
+        lull_future *f = lua_touserdata(L, -1);
+        if (f != NULL && !(f->flags & LULL_TAKEN))
+            tell(L, rt, f);
+        lua_pushboolean(L, false);
+        lua_rawseti(L, list, j);
     }
+    drop(L, list, j - 1);
+    lull_timer_stop(o->core, &o->review_timer);
+    lull_forget(&o->review);
+    if (lua_rawgeti(L, list, 2) == LUA_TNUMBER)
+        look_at(o, lua_tointeger(L, -1));
     return 0;
 }
 
@@ -201,7 +212,10 @@ void lull_review_init(struct loop *o)
 void lull_review(struct runtime *rt, struct loop *o)
 {
     o->last_review = true;
-    lull_callback(rt, review_untaken, o);
+    for (int i = 0; i < 2; i++) /* handlers may have failed, or memory run out */
+        lull_callback(rt, review_untaken, o);
+    lull_timer_stop(o->core, &o->review_timer);
+    lull_forget(&o->review);
     o->last_review = false;
 }
 
