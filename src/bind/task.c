@@ -212,13 +212,15 @@ static int body(lua_State *L)
     return conclude(L, status);
 }
 
-/* settle (Task): what could not be done inside the task, for want of memory or because it
-   was closed the hard way.  Runs on the loop's state. */
+/* settle (Task, state): what could not be done inside the task, for want of memory or
+   because it was closed the hard way.  Runs on the loop's state. */
 static int settle_outside(lua_State *L)
 {
     struct task *t = lua_touserdata(L, 1);
+    unsigned state = (unsigned)lua_tointeger(L, 2);
     struct runtime *rt = lull_pushruntime(L);
-    unsigned state = t->own.cancelled ? LULL_CANCELLED : LULL_ERROR;
+    if (t->future.state != 0)
+        return 0; /* it was before */
     if (state == LULL_CANCELLED)
         lull_pushheld(L, lull_scope_culprit(&t->own));
     else
@@ -230,15 +232,20 @@ static int settle_outside(lua_State *L)
 }
 
 /* Takes the Task from the top of the loop's state and settles it there. */
-static void settle(struct runtime *rt, struct task *t)
+static void settle(struct runtime *rt, struct task *t, unsigned state)
 {
     lua_State *L = rt->L;
     lua_pushcfunction(L, settle_outside);
-    lua_insert(L, -2);
-    if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+    lua_pushvalue(L, -2);
+    lua_pushinteger(L, state);
+    if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
         lua_pop(L, 1);
+        lua_pushliteral(L, "not enough memory"); /* Lua has it ready */
+        lua_setiuservalue(L, -2, 1);
+        t->future.count = 1;
         lull_future_settle(rt->loop, &t->future, LULL_ERROR);
     }
+    lua_pop(L, 1);
 }
 
 /* Takes the coroutine back, whatever state it is in; nothing here allocates. */
@@ -269,7 +276,7 @@ static void retire(struct runtime *rt, struct task *t, bool reusable)
 
 /* Closes the coroutines of a task from the inside out; what is pending in them runs but
    cannot suspend.  The Task is on top of the loop's state, so that it survives its stack. */
-static void close_all(struct runtime *rt, struct task *t)
+static void close_all(struct runtime *rt, struct task *t, unsigned state)
 {
     lua_State *base = lull_base_of(rt, t);
     rt->running = NULL;
@@ -283,10 +290,7 @@ static void close_all(struct runtime *rt, struct task *t)
     }
     t->co = base;
     lull_closethread(base, rt->L);
-    if (t->future.state == 0)
-        settle(rt, t);
-    else
-        lua_pop(rt->L, 1);
+    settle(rt, t, state);
     retire(rt, t, false);
 }
 
@@ -295,7 +299,7 @@ void lull_kill(struct runtime *rt, struct task *t)
     lull_forget(&t->waiter);
     lull_timer_stop(rt->loop, &t->timer);
     lull_pushtask(rt->L, rt, t);
-    close_all(rt, t);
+    close_all(rt, t, t->own.cancelled ? LULL_CANCELLED : LULL_ERROR);
 }
 
 /* report (Task): who ignored its cancellation is named once. */
@@ -338,7 +342,7 @@ static bool came_back(struct runtime *rt, struct task *t, int status, int n)
         retire(rt, t, true);
     else { /* no memory to end in, or no C stack to begin on */
         lull_pushtask(rt->L, rt, t);
-        close_all(rt, t);
+        close_all(rt, t, LULL_ERROR);
     }
     return false;
 }
@@ -428,10 +432,7 @@ static void skip(struct runtime *rt, struct task *t)
 {
     lull_pushtask(rt->L, rt, t);
     lua_settop(t->co, 0);
-    if (t->future.state == 0)
-        settle(rt, t);
-    else
-        lua_pop(rt->L, 1);
+    settle(rt, t, LULL_CANCELLED);
     retire(rt, t, true);
 }
 
