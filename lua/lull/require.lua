@@ -47,11 +47,12 @@ end
 
 local function load(name, me)
   local entry = { task = me, done = core.future() }
-  loading[name] = entry
-  local _ <close> = setmetatable({}, { __close = function()
+  local finish = setmetatable({}, { __close = function()
     loading[name] = nil
     entry.done:set_result()
   end })
+  loading[name] = entry -- from here on nothing is left of it when memory runs out
+  local _ <close> = finish
   local loader, data = find_loader(name)
   if not loader then return nil, nil, data end
   local value = loader(name, data)
