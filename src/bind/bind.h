@@ -49,6 +49,7 @@ struct runtime {
     lua_State *outer;    /* who resumed it, when it was resumed by the loop directly */
     lua_State *parked;   /* the innermost coroutine of the task that has just parked */
     lua_State *unwinding; /* the generator that is told to end, while it is resumed */
+    int ending;          /* where the Task that is ended by force stands on L, or 0 */
     lua_State *closing;  /* the coroutine that is being closed */
     lua_CFunction pcall, xpcall; /* Lua's own */
     int budget;          /* operations that may still complete before a turn is due */

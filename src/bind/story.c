@@ -25,7 +25,13 @@ static void push_bottom(lua_State *L, lua_State *base, int place)
 
 void lull_pushtask(lua_State *L, struct runtime *rt, struct task *t)
 {
-    push_bottom(L, lull_base_of(rt, t), LULL_AT_TASK);
+    if (t != rt->task || rt->ending == 0) {
+        push_bottom(L, lull_base_of(rt, t), LULL_AT_TASK);
+        return;
+    }
+    lua_pushvalue(rt->L, rt->ending);
+    if (L != rt->L)
+        lua_xmove(rt->L, L, 1);
 }
 
 void lull_pushtask_of(lua_State *L, lua_State *base)

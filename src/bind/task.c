@@ -283,13 +283,15 @@ static void close_all(struct runtime *rt, struct task *t, unsigned state)
     rt->task = t;
     rt->base = base;
     lull_unwind(rt->L, rt, &t->own, false); /* as long as their stacks keep them alive */
-    rt->task = NULL; /* what is pending runs in no task, for there is no bottom any more */
+    rt->ending = lua_gettop(rt->L); /* there is no bottom any more where it could be found */
     for (lua_State *co = t->co, *outer; co != base; co = outer) {
         outer = lull_link_of(co);
         lull_closethread(co, rt->L);
     }
     t->co = base;
     lull_closethread(base, rt->L);
+    rt->ending = 0;
+    rt->task = NULL;
     settle(rt, t, state);
     retire(rt, t, false);
 }
