@@ -449,12 +449,13 @@ for _, backend in helper.backends() do
     end)
 
     it("closing wakes who waits", on(function()
-      local s = ends()
+      local s, peer = ends()
       local reader = lull.spawn(s.read, s)
       lull.sleep(1)
       s:close()
       assert.equal("ECANCELED", codes(reader:await()))
       assert.has_error(function() s:read() end, "attempt to use a closed stream")
+      peer:close() -- not before: a collected peer would end the stream
     end))
 
     it("gives others their turn while there is always something to read", on(function()
