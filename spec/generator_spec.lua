@@ -248,6 +248,64 @@ describe("the closers of a generator run, and may suspend,", function()
   end)
 end)
 
+describe("a generator that is left in a coroutine that dies", function()
+  -- Paused inside a scope, where it has a closer.
+  local function limited(log)
+    return lull.generator(function()
+      local _ <close> = lull.defer(table.insert, log, "outer")
+      lull.timeout(10, function()
+        local _ <close> = lull.defer(table.insert, log, "inner")
+        coroutine.yield(1)
+      end)
+    end)
+  end
+
+  it("of an error is closed, and the error goes on", function()
+    run(function()
+      local log, err = {}, {}
+      assert.equal(err, select(2, pcall(coroutine.wrap(function()
+        for v in limited(log) do
+          if v then error(err) end
+        end
+      end))))
+      assert.same({"inner", "outer"}, log)
+      lull.sleep(20)
+    end)
+  end)
+
+  it("of a cancellation is closed, and the cancellation goes on", function()
+    run(function()
+      local log = {}
+      local _, message = lull.scope(function(s)
+        coroutine.wrap(function()
+          for _ in limited(log) do
+            s:cancel "outer"
+            lull.sleep(1)
+          end
+        end)()
+      end)
+      assert.equal("ECANCELED: outer", message)
+      assert.same({"inner", "outer"}, log)
+      lull.sleep(20)
+    end)
+  end)
+
+  it("at the hard end of its task is closed", function()
+    run(function()
+      local log = {}
+      local task = lull.spawn(function()
+        for _ in limited(log) do
+          while true do pcall(lull.sleep, 1) end
+        end
+      end)
+      lull.sleep(0)
+      task:close()
+      assert.same({"inner", "outer"}, log)
+      lull.sleep(20)
+    end, {reports = {}})
+  end)
+end)
+
 describe("a generator that closes while its own scope is cancelled", function()
   it("ends its scope, and the loop goes on", function()
     run(function()
