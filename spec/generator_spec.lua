@@ -294,8 +294,8 @@ describe("a generator that is left in a coroutine that dies", function()
     run(function()
       local log = {}
       local task = lull.spawn(function()
-        for _ in limited(log) do
-          while true do pcall(lull.sleep, 1) end
+        for v in limited(log) do
+          while v do pcall(lull.sleep, 1) end
         end
       end)
       lull.sleep(0)
