@@ -1,6 +1,6 @@
 -- Scopes against a model of them: random programs of scopes, shields, nested coroutines
--- and generators, cancelled anywhere at any time.  The model knows of each scope its parent,
--- whether it was cancelled and whether it is a shield, and so how every sleep must end.
+-- and generators, cancelled anywhere at any time.  The model knows of each scope its
+-- parent, whether it was cancelled and whether it is a shield: so how a sleep must end.
 local helper = require "spec.helper"
 local lull = helper.lull
 
