@@ -36,6 +36,8 @@ enum lull_class {
 
 /* ---- the runtime: one per global state ---------------------------------------------- */
 
+enum { LULL_IDLE = 1024 };
+
 struct task;
 struct loop; /* a Loop userdata: looplib.c */
 
@@ -62,9 +64,11 @@ struct runtime {
     uint32_t ids;        /* of tasks, so far */
     uint32_t streams;    /* ids of streams, so far */
     const void *classes[LULL_CLASSES]; /* their metatables, to recognise objects */
+    int metatables[LULL_CLASSES];      /* and where these are in the registry */
+    int threads;         /* where the table of coroutines by slot is in the registry */
     struct {
-        lua_State **co;  /* coroutines whose task ended well, for the next spawn */
-        uint32_t *slot;  /* and where they are anchored */
+        lua_State *co[LULL_IDLE]; /* coroutines whose task ended well, for the next spawn */
+        uint32_t *slot;  /* where they, or none, are anchored: the slots that are free */
         uint32_t count, capacity, slots;
     } idle;
     unsigned char *owned; /* a bit for each descriptor that an object of lull owns */

@@ -215,8 +215,8 @@ static int yield_task(lua_State *L, struct runtime *rt)
 /* Where a nested coroutine comes back to; one that is being unwound raises here. */
 static int yielded(lua_State *L, int status, lua_KContext ctx)
 {
-    (void)status, (void)ctx;
-    struct runtime *rt = lull_runtime(L);
+    (void)status;
+    struct runtime *rt = (struct runtime *)ctx;
     if (rt->unwinding == L) {
         rt->unwinding = NULL;
         return lull_raiseleft(L);
@@ -230,7 +230,7 @@ static int co_yield(lua_State *L)
     struct runtime *rt = lull_runtime(L);
     if (rt->running == L && rt->base == L)
         return yield_task(L, rt);
-    return lua_yieldk(L, lua_gettop(L), 0, yielded);
+    return lua_yieldk(L, lua_gettop(L), (lua_KContext)rt, yielded);
 }
 
 /* ---- the rest --------------------------------------------------------------------------------------- */
@@ -306,6 +306,8 @@ static int unwind_once(lua_State *L, int n)
     for (; n >= 0 && lua_status(co) == LUA_YIELD && refused < PATIENCE; refused++) {
         lua_settop(L, 1);
         lua_pushinteger(L, refused + 1);
+        if (rt->paused && !is_at_home(L, rt, 1))
+            lull_scope_drop(L, rt, 1); /* they can bind nobody here */
         rt->unwinding = co;
         n = resume(L, co, 1, 0, unwindk);
     }

@@ -21,7 +21,6 @@ struct runtime *lull_pushruntime(lua_State *L)
 static int runtime_gc(lua_State *L)
 {
     struct runtime *rt = lua_touserdata(L, 1);
-    free(rt->idle.co);
     free(rt->idle.slot);
     free(rt->owned);
     rt->owned = NULL;
@@ -31,7 +30,8 @@ static int runtime_gc(lua_State *L)
         lua_Alloc alloc = lua_getallocf(L, &ud);
         alloc(ud, rt->scratch, LULL_SCRATCH, 0);
     }
-    memset(&rt->idle, 0, sizeof rt->idle);
+    rt->idle.slot = NULL;
+    rt->idle.count = rt->idle.capacity = 0;
     rt->scratch = NULL;
     return 0;
 }
@@ -214,14 +214,14 @@ void lull_newclass(lua_State *L, enum lull_class c, const char *name,
     if (metamethods)
         lull_setfuncs(L, metamethods);
     rt->classes[c] = lua_topointer(L, -1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &rt->classes[c]);
+    rt->metatables[c] = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pop(L, 1);
 }
 
 void lull_addmethods(lua_State *L, enum lull_class c, const luaL_Reg *methods)
 {
     struct runtime *rt = lull_pushruntime(L);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &rt->classes[c]);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->metatables[c]);
     lua_getfield(L, -1, "__index");
     lull_setfuncs(L, methods);
     lua_pop(L, 3);
@@ -231,7 +231,7 @@ void *lull_newobject(lua_State *L, enum lull_class c, size_t size, int uservalue
 {
     void *object = lua_newuserdatauv(L, size, uservalues);
     memset(object, 0, size);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &lull_runtime(L)->classes[c]);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, lull_runtime(L)->metatables[c]);
     lua_setmetatable(L, -2);
     return object;
 }
@@ -240,7 +240,7 @@ void *lull_check(lua_State *L, struct runtime *rt, int i, enum lull_class c)
 {
     void *object = lull_test(L, rt, i, c);
     if (object == NULL) {
-        lua_rawgetp(L, LUA_REGISTRYINDEX, &rt->classes[c]);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, rt->metatables[c]);
         lua_getfield(L, -1, "__name");
         luaL_typeerror(L, i, lua_tostring(L, -1));
     }

@@ -71,7 +71,7 @@ static void new_handle(lua_State *L, struct loop *o, int nargs, int64_t deadline
         lua_rawseti(L, -j - 1, j);
     struct handle *h = lua_newuserdatauv(L, sizeof *h, 1);
     memset(h, 0, sizeof *h);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &o->rt->classes[LULL_HANDLE]);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, o->rt->metatables[LULL_HANDLE]);
     lua_setmetatable(L, -2);
     lua_insert(L, -2);
     lua_setiuservalue(L, -2, 1);

@@ -21,11 +21,10 @@
 
 enum {
     BUDGET = 128,    /* operations that complete at once in one resume */
-    PATIENCE = 1000, /* deliveries of a cancellation before the hard way */
-    IDLE = 1024      /* coroutines kept for the next spawn */
+    PATIENCE = 1000 /* deliveries of a cancellation before the hard way */
 };
 
-static const char parked, linked, threads_key;
+static const char parked, linked;
 
 /* ---- parking ------------------------------------------------------------------------- */
 
@@ -263,10 +262,12 @@ static void retire(struct runtime *rt, struct task *t, bool reusable)
     if (rt->locals)
         lull_drop_locals(L, t);
     rt->idle.slot[i] = t->slot;
-    rt->idle.co[i] = co;
-    if (!reusable || i >= IDLE || (t->future.flags & LULL_ESCAPED) || lua_gethook(co)) {
-        rt->idle.co[i] = NULL;
-        lull_pushheld(L, &threads_key);
+    if (i < LULL_IDLE)
+        rt->idle.co[i] = co;
+    if (!reusable || i >= LULL_IDLE || (t->future.flags & LULL_ESCAPED) || lua_gethook(co)) {
+        if (i < LULL_IDLE)
+            rt->idle.co[i] = NULL;
+        lua_rawgeti(L, LUA_REGISTRYINDEX, rt->threads);
         lua_pushnil(L);
         lua_rawseti(L, -2, t->slot);
         lua_pop(L, 1);
@@ -463,10 +464,7 @@ static void reserve(lua_State *L, struct runtime *rt)
     if (rt->idle.slots < rt->idle.capacity)
         return;
     uint32_t n = rt->idle.capacity ? rt->idle.capacity * 2 : 64;
-    lua_State **co = realloc(rt->idle.co, n * sizeof *co);
-    if (co)
-        rt->idle.co = co;
-    uint32_t *slot = co ? realloc(rt->idle.slot, n * sizeof *slot) : NULL;
+    uint32_t *slot = realloc(rt->idle.slot, n * sizeof *slot);
     if (slot == NULL)
         luaL_error(L, "not enough memory");
     rt->idle.slot = slot;
@@ -481,7 +479,7 @@ static lua_State *new_thread(lua_State *L, struct runtime *rt)
         reserve(L, rt);
         rt->idle.slot[0] = rt->idle.slots + 1;
     }
-    lull_pushheld(L, &threads_key);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->threads);
     lua_State *co = lua_newthread(L);
     lua_rawseti(L, -2, rt->idle.slot[i == 0 ? 0 : i - 1]);
     lua_pop(L, 1);
@@ -489,14 +487,16 @@ static lua_State *new_thread(lua_State *L, struct runtime *rt)
         rt->idle.slots++;
         rt->idle.count = i = 1;
     }
-    rt->idle.co[i - 1] = co;
+    if (i <= LULL_IDLE)
+        rt->idle.co[i - 1] = co;
     return co;
 }
 
 /* A coroutine at rest, the last of the idle ones; it is not taken yet. */
 static lua_State *idle_thread(lua_State *L, struct runtime *rt)
 {
-    lua_State *co = rt->idle.count > 0 ? rt->idle.co[rt->idle.count - 1] : NULL;
+    uint32_t i = rt->idle.count;
+    lua_State *co = i > 0 && i <= LULL_IDLE ? rt->idle.co[i - 1] : NULL;
     return co ? co : new_thread(L, rt);
 }
 
@@ -518,7 +518,7 @@ struct task *lull_spawn(lua_State *L, struct runtime *rt, int nargs, lull_scope 
         luaL_error(L, "no loop is running: spawn inside lull.run");
     luaL_checkstack(L, 8, NULL);
     struct task *t = lua_newuserdatauv(L, sizeof *t, 1);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &rt->classes[LULL_TASK]);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->metatables[LULL_TASK]);
     lua_setmetatable(L, -2);
     lua_State *co = idle_thread(L, rt);
     if (nargs > 8 && !lua_checkstack(co, nargs + LUA_MINSTACK))
@@ -554,7 +554,7 @@ struct task *lull_spawn(lua_State *L, struct runtime *rt, int nargs, lull_scope 
 
 struct task *lull_pushlive(lua_State *L, struct runtime *rt, uint32_t slot, uint32_t loop)
 {
-    lull_pushheld(L, &threads_key);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->threads);
     if (lua_rawgeti(L, -1, slot) == LUA_TTHREAD)
         lull_pushtask_of(L, lua_tothread(L, -1));
     else
@@ -580,5 +580,7 @@ void lull_pushtasks(lua_State *L, struct runtime *rt, uint32_t loop)
 void lull_open_threads(lua_State *L)
 {
     lua_newtable(L);
-    lull_hold(L, &threads_key);
+    int threads = luaL_ref(L, LUA_REGISTRYINDEX);
+    lull_pushruntime(L)->threads = threads;
+    lua_pop(L, 1);
 }
