@@ -119,6 +119,24 @@ function rows.queue(n)
   feeder:await()
 end
 
+-- A lock that nobody else wants.
+function rows.lock(n)
+  local lock = lull.lock()
+  for _ = 1, n do
+    local _ <close> = lock:acquire()
+  end
+end
+
+-- Groups of a thousand children that end at once: the cost of one child.
+function rows.group(n)
+  local function body() end
+  for _ = 1, n, 1000 do
+    lull.group(function(g)
+      for _ = 1, 1000 do g:spawn(body) end
+    end)
+  end
+end
+
 -- A call under a time limit that it does not need.
 function rows.timeout(n)
   local timeout <const> = lull.timeout

@@ -115,6 +115,10 @@ micro { id = "future-pingpong", title = "there and back over two futures", count
   commands = { reference = bare "trip", lull = task "pingpong" } }
 micro { id = "queue", title = "queue hand-off between two tasks", count = 2e6,
   commands = { lull = task "queue" } }
+micro { id = "lock", title = "uncontended lock, acquired and closed", count = 1e6,
+  commands = { reference = bare "switch", lull = task "lock" } }
+micro { id = "group", title = "child of a group of 1000, spawned and joined", count = 1e6,
+  smallest = 1e4, commands = { reference = bare "respawn", lull = task "group" } }
 micro { id = "timeout", title = "timeout around a call", count = 1e6,
   commands = { lull = task "timeout" } }
 micro { id = "gc-pause", title = "longest collector pause, 10 000 tasks", count = 3e6,
