@@ -60,20 +60,18 @@ function Exit:__close(err)
     core.spawn(server.sweep, server):daemon()
     return
   end
-  if err ~= nil then
-    task:take()
-    failed(server, err, server.tasks[task])
-  end
+  if err ~= nil then failed(server, err, server.tasks[task]) end
   server:forget(task)
+  if err ~= nil then task:take() end -- not before all is done: memory may run out
 end
 
 function Server:forget(task)
   local stream = self.tasks[task]
   if not stream then return end
+  stream:close() -- for this there may be no memory
+  core.rouse(self.listener)
   self.tasks[task] = nil
   self.count = self.count - 1
-  stream:close()
-  core.rouse(self.listener)
 end
 
 -- A task that is cancelled before its first run never runs, and has to be looked for.
@@ -81,13 +79,31 @@ function Server:sweep()
   if self.unseen == 0 then return end
   core.sleep(0)
   if self.unseen == 0 then return end
+  self:forget_ended()
+  self.unseen = 0 -- those who live have begun
+end
+
+function Server:forget_ended()
   for task in pairs(self.tasks) do
-    if task:done() then
-      self.unseen = self.unseen - 1
-      self:forget(task)
-    end
+    if task:done() then self:forget(task) end
   end
 end
+
+-- One that found no memory to begin in, or to close its exit, ends as a task that has
+-- failed and that nobody has looked at; or, when there was none to say so, unnamed.
+local servers = setmetatable({}, { __mode = "k" })
+
+core.on_report(function(err, traceback, task, quiet)
+  for server in pairs(servers) do
+    if not task then server:forget_ended() end
+    local stream = task and server.tasks[task]
+    if stream then
+      failed(server, err, stream)
+      return server:forget(task)
+    end
+  end
+  return core.report(err, traceback, task, quiet)
+end)
 
 -- ---- accepting ----------------------------------------------------------------------
 
@@ -175,6 +191,7 @@ local function new_server(listener, handler, opts)
     unseen = 0, -- so many of them have not begun to run, or ended without a word
   }
   server.exit = setmetatable({ server = server }, Exit)
+  servers[server] = true
   return setmetatable(server, Server)
 end
 

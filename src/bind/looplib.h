@@ -17,6 +17,7 @@ struct loop {
     lull_waiter review; /* and its timer: looks through the untaken failures */
     lull_timer review_timer;
     bool last_review;   /* the end: whatever is left is told */
+    bool lost;          /* somebody has failed whom there was no memory to note */
     int64_t slow;       /* how long a resume may take when debugging, in ns */
     bool debug;
     struct runtime *rt;

@@ -140,6 +140,12 @@ void lull_untaken(lua_State *L, struct runtime *rt, int i)
     look_at(o, deadline);
 }
 
+void lull_lost(struct runtime *rt)
+{
+    rt->object->lost = true;
+    look_at(rt->object, lull_now(rt->loop) + GRACE);
+}
+
 /* Tells of the failed future on top of the stack. */
 static void tell(lua_State *L, struct runtime *rt, lull_future *f)
 {
@@ -191,6 +197,12 @@ static int review_untaken(lua_State *L)
         lua_rawseti(L, list, j);
     }
     drop(L, list, j - 1);
+    if (o->lost) {
+        lua_pushliteral(L, "not enough memory");
+        lua_pushnil(L);
+        lull_report(L, rt, 0);
+        o->lost = false;
+    }
     lull_timer_stop(o->core, &o->review_timer);
     lull_forget(&o->review);
     if (lua_rawgeti(L, list, 2) == LUA_TNUMBER)

@@ -243,6 +243,8 @@ static void settle(struct runtime *rt, struct task *t, unsigned state)
         lua_setiuservalue(L, -2, 1);
         t->future.count = 1;
         lull_future_settle(rt->loop, &t->future, LULL_ERROR);
+        if (!(t->future.flags & LULL_TAKEN))
+            lull_lost(rt);
     }
     lua_pop(L, 1);
 }

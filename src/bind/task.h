@@ -98,6 +98,7 @@ void lull_task_began(struct runtime *rt, struct task *t);
 void lull_task_ended(struct runtime *rt, struct task *t);
 void lull_task_daemon(struct runtime *rt, struct task *t); /* became one */
 void lull_untaken(lua_State *L, struct runtime *rt, int i); /* the failed future at i */
+void lull_lost(struct runtime *rt); /* the same, where there is no memory to note it */
 
 /* watchlib.c: adds the readers and writers to class Loop */
 void lull_open_watch(lua_State *L);
