@@ -1,0 +1,406 @@
+-- Scenarios for spec/oom.c: what a script does with lull, one room after the other.  One
+-- that comes to its end must have seen what it should, in spite of memory that ran out on
+-- the way; it may fail only with that.  On the virtual clock, on the loopback.
+local lull = require "lull"
+local net = require "lull.net"
+
+local function same(expected, got)
+  if expected ~= got then
+    error(("expected %s, got %s"):format(tostring(expected), tostring(got)), 2)
+  end
+end
+
+local function is_memory(err)
+  local text = type(err) == "string" and err or ""
+  return (text:find("not enough memory", 1, true) or text:find("ENOMEM", 1, true)) ~= nil
+end
+
+-- The error that fn must raise; want of memory passes.
+local function failure(fn, ...)
+  local ok, err = pcall(fn, ...)
+  if ok then error("it should have failed", 2) end
+  if is_memory(err) then error(err, 0) end
+  return err
+end
+
+-- A failure of the world that is none but want of memory raises.
+local function code_of(_, message, code)
+  if is_memory(message) then error(message, 0) end
+  return code
+end
+
+local scenarios = {}
+
+function scenarios.tasks()
+  local order = {}
+  local function worker(name, seconds)
+    lull.sleep(seconds)
+    order[#order + 1] = name
+    return name, seconds
+  end
+  local a, b = lull.spawn(worker, "a", 2), lull.spawn(worker, "b", 1)
+  a:name "first"
+  local failing = lull.spawn(function()
+    lull.sleep(2)
+    error("broken", 0)
+  end)
+  local name, seconds = a:await()
+  same("a2", name .. seconds)
+  same("b", (b:await()))
+  same("b a", table.concat(order, " "))
+  same("broken", failure(failing.await, failing))
+  same("string", type(failing:traceback()))
+  same(true, tostring(a):find '"first"' ~= nil)
+  for _ = 1, 20 do lull.spawn(lull.sleep, 1):daemon() end
+  lull.sleep(0)
+  same(21, #lull.tasks())
+end
+
+function scenarios.cancellation()
+  local cleaned = 0
+  local function stubborn()
+    local _ <close> = lull.defer(function()
+      lull.shield(lull.sleep, 1)
+      cleaned = cleaned + 1
+    end)
+    pcall(lull.sleep, 100)
+    lull.sleep(100)
+  end
+  local t, u = lull.spawn(stubborn), lull.spawn(stubborn)
+  lull.sleep(1)
+  t:cancel "no more"
+  u:cancel()
+  same("ECANCELED: no more", tostring(failure(t.await, t)))
+  same("ECANCELED: cancelled", tostring(failure(u.await, u)))
+  same(2, cleaned)
+  local never = lull.spawn(error, "never run")
+  never:cancel()
+  same("ECANCELED: cancelled", tostring(failure(never.await, never)))
+end
+
+function scenarios.scopes()
+  same("ETIMEDOUT", code_of(lull.timeout(1, lull.sleep, 2)))
+  same("done", lull.timeout(2, function() lull.sleep(1) return "done" end))
+  same("ECANCELED", code_of(lull.scope(function(s)
+    lull.timeout(5, function()
+      s:cancel "enough"
+      lull.sleep(1)
+    end)
+  end)))
+  local err = failure(function()
+    local _ <close> = lull.scope(1)
+    lull.sleep(2)
+  end)
+  same("ETIMEDOUT", lull.code(err))
+  same("kept", lull.scope(1, function()
+    return lull.shield(function() lull.sleep(2) return "kept" end)
+  end))
+end
+
+function scenarios.futures()
+  local f, g = lull.future(), lull.future()
+  local called
+  f:add_done_callback(function(x) called = x:result() end)
+  local waiting = {}
+  for i = 1, 5 do waiting[i] = lull.spawn(f.await, f) end
+  lull.sleep(1)
+  f:set_result("tea", 2)
+  for i = 1, 5 do same("tea", (waiting[i]:await())) end
+  same("tea", called)
+  g:set_error {"an object"}
+  local err = failure(g.await, g)
+  same("an object", type(err) == "table" and err[1] or err)
+  same("called back", lull.await_callback(function(done)
+    lull.loop():call_later(1, done, "called back")
+  end))
+  local lazy = setmetatable({}, {__await = function() lull.sleep(1) return "lazy" end})
+  same("lazy", lull.await(lazy))
+end
+
+function scenarios.generators()
+  local closed = 0
+  local function numbers(n)
+    local _ <close> = lull.defer(function()
+      lull.sleep(0)
+      closed = closed + 1
+    end)
+    for i = 1, n do
+      lull.sleep(1)
+      coroutine.yield(i)
+    end
+  end
+  local sum = 0
+  for v in lull.generator(numbers, 3) do sum = sum + v end
+  for v in lull.generator(numbers, 9) do
+    if v == 2 then break end
+  end
+  for v in coroutine.wrap(function() numbers(4) end) do sum = sum + v end
+  same(16, sum)
+  same(3, closed)
+  local co = coroutine.create(function()
+    lull.timeout(2, function() coroutine.yield(lull.sleep(1)) end)
+  end)
+  assert(coroutine.resume(co))
+  assert(coroutine.close(co))
+  local ticks = 0
+  for n in lull.every(1) do
+    ticks = n
+    if n == 3 then break end
+  end
+  same(3, ticks)
+end
+
+function scenarios.groups()
+  local function after(seconds, ...)
+    lull.sleep(seconds)
+    return ...
+  end
+  local t = lull.gather {
+    x = function() return after(2, "x") end,
+    y = lull.spawn(after, 1, "y"),
+  }
+  same("xy", t.x .. t.y)
+  local index, value = lull.race(function() return after(2, "slow") end,
+    function() return after(1, "quick") end)
+  same("2quick", index .. value)
+  local count = 0
+  lull.group({limit = 2}, function(g)
+    for i = 1, 5 do
+      g:spawn(function()
+        lull.sleep(i)
+        count = count + 1
+      end)
+    end
+  end)
+  same(5, count)
+  local cleaned = 0
+  same("child", failure(function()
+    local g <close> = lull.group()
+    g:spawn(function()
+      local _ <close> = lull.defer(function() cleaned = cleaned + 1 end)
+      lull.sleep(10)
+    end)
+    g:spawn(function() lull.sleep(1) error("child", 0) end)
+    lull.sleep(20)
+  end))
+  same(1, cleaned)
+  local list = {lull.spawn(after, 2, "c"), lull.spawn(after, 1, "d")}
+  local done, pending = lull.wait(list, {return_when = "first"})
+  same("11", #done .. #pending)
+  local heard = ""
+  for future in lull.as_completed(list) do heard = heard .. future:result() end
+  same("dc", heard)
+end
+
+function scenarios.primitives()
+  local queue, lock, event = lull.queue(2), lull.lock(), lull.event()
+  local var, semaphore = lull.task_local "none", lull.semaphore(2)
+  local got, inside = 0, 0
+  local tasks = {}
+  for i = 1, 3 do
+    tasks[i] = lull.spawn(function()
+      var:set(i)
+      event:wait()
+      for item in queue:items() do
+        local _ <close> = lock:acquire()
+        lull.sleep(0)
+        got = got + item
+        queue:task_done()
+      end
+      semaphore:acquire():close()
+      same(i, var:get())
+      inside = inside + 1
+    end)
+  end
+  event:set()
+  for i = 1, 10 do same(true, (queue:put(i))) end
+  queue:join()
+  queue:close()
+  for i = 1, 3 do tasks[i]:await() end
+  same(55, got)
+  same(3, inside)
+  local condition, barrier, ready = lull.condition(), lull.barrier(2), false
+  local t = lull.spawn(function()
+    local _ <close> = condition:acquire()
+    condition:wait_for(function() return ready end)
+    return barrier:wait()
+  end)
+  lull.sleep(0)
+  do
+    local _ <close> = condition:acquire()
+    ready = true
+    condition:notify_all()
+  end
+  same(3, barrier:wait() + t:await())
+  local heap = lull.priority_queue()
+  for _, v in ipairs {3, 1, 2} do heap:put(v) end
+  same("123", heap:get() .. heap:get() .. heap:get())
+end
+
+local function pair()
+  local a, b, code = net.pair()
+  return lull.check(a, b, code), b
+end
+
+local function echo(stream)
+  for line in stream:lines() do lull.check(stream:write(line, "\n")) end
+  lull.check(stream:write "bye\n")
+end
+
+-- Whoever fails in a group ends the waiting of the others.
+
+function scenarios.echo()
+  lull.group(function(g)
+    local listener <close> = lull.check(net.listen("127.0.0.1", 0))
+    g:spawn(function() lull.check(listener:serve(echo)) end)
+    local host, port = listener:local_address()
+    for i = 1, 3 do
+      local stream <close> = lull.check(net.connect(host, port))
+      for j = 1, 3 do
+        local line = ("%d %d "):format(i, j):rep(20)
+        lull.check(stream:write(line, "\n"))
+        same(line, lull.check(stream:read()))
+      end
+      lull.check(stream:shutdown "write")
+      same("bye\n", lull.check(stream:read "a"))
+    end
+  end)
+end
+
+function scenarios.streams()
+  local a <close>, b = pair()
+  local piece = ("0123456789abcdef"):rep(1024)
+  lull.group(function(g)
+    g:spawn(function()
+      for _ = 1, 24 do lull.check(a:write(piece)) end
+      lull.check(a:write "\r\n\r\n")
+      lull.check(a:flush())
+      lull.check(a:shutdown "write")
+    end)
+    lull.sleep(1)
+    same(#piece, #lull.check(b:read_exactly(#piece)))
+    same(#piece * 23 + 4, #lull.check(b:read_until "\r\n\r\n"))
+    same(nil, lull.check(b:read()))
+  end)
+  lull.check(b:write("x", 12, "\n"))
+  same("x12", lull.check(a:read()))
+  a:settimeout(1)
+  same("ETIMEDOUT", code_of(a:read()))
+  b:close()
+end
+
+function scenarios.relay()
+  local a <close>, b = pair()
+  local c, d <close> = pair()
+  local data = ("relay"):rep(50000)
+  lull.group(function(g)
+    g:spawn(function()
+      lull.check(a:write(data))
+      lull.check(a:shutdown "write")
+    end)
+    g:spawn(function()
+      same(#data, lull.check(b:relay(c)))
+      c:close()
+      b:close()
+    end)
+    same(data, lull.check(d:read "a"))
+  end)
+end
+
+function scenarios.sockets()
+  lull.group(function(g)
+    local server <close> = lull.check(net.socket("inet", "stream"))
+    lull.check(server:bind("127.0.0.1", 0))
+    lull.check(server:listen(5))
+    local host, port = server:local_address()
+    g:spawn(function()
+      local peer <close> = lull.check(server:accept())
+      local data = lull.check(peer:recv(100))
+      lull.check(peer:sendall(data:upper()))
+    end)
+    local client <close> = lull.check(net.socket("inet", "stream"))
+    lull.check(client:connect(host, port))
+    same(5, lull.check(client:send "hello"))
+    same("HELLO", lull.check(client:recv(100)))
+  end)
+  local closed = lull.check(net.listen("127.0.0.1", 0))
+  local host, port = closed:local_address()
+  closed:close()
+  same("ECONNREFUSED", code_of(net.connect(host, port)))
+end
+
+function scenarios.callbacks()
+  local loop, log = lull.loop(), {}
+  local function note(x) log[#log + 1] = x end
+  loop:call_later(2, note, "later")
+  loop:call_soon(note, "soon")
+  loop:call_at(loop:time() + 1, note, "at")
+  loop:call_later(1, note, "never"):cancel()
+  lull.sleep(3)
+  same("soon at later", table.concat(log, " "))
+  local selector <close> = lull.check(lull.selectors.poll())
+  same(0, #selector:select(0))
+end
+
+-- Whoever was to be told of it hears of the failure that nobody looked at.
+function scenarios.unhandled(reports)
+  lull.spawn(error, "nobody looks")
+  lull.sleep(4)
+  for _, err in ipairs(reports) do
+    if is_memory(err) then error(err, 0) end
+  end
+  same("nobody looks", tostring(table.remove(reports)):match "nobody looks")
+end
+
+function scenarios.deadlock()
+  local inner = lull.new_loop {clock = "virtual"}
+  local _ <close> = inner
+  local err = failure(inner.run_until_complete, inner, function()
+    local f = lull.future()
+    lull.spawn(function() f:await() end):name "one"
+    f:await()
+  end)
+  same(true, tostring(err):find("deadlock", 1, true) ~= nil)
+end
+
+function scenarios.modules()
+  package.preload["oom.module"] = function()
+    lull.sleep(1)
+    return {"module"}
+  end
+  package.loaded["oom.module"] = nil
+  local t = lull.spawn(require, "oom.module")
+  local module = require "oom.module"
+  same("module", module[1])
+  same(module, (t:await()))
+end
+
+-- What nobody has looked at; noting it needs no memory.
+local core, reports = require "lull.core", nil
+
+local function note(err)
+  reports[#reports + 1] = err
+end
+core.print_failure = note
+
+-- run (name) -> true | false[, why]: with a loop of its own, as a user's program would.
+-- What has been reported counts as told.
+local function run(name)
+  reports = {nil, nil, nil, nil, nil, nil, nil, nil}
+  local loop <close> = lull.new_loop {clock = "virtual"}
+  loop:on_unhandled(note)
+  local ok, err = pcall(loop.run, loop, scenarios[name], reports)
+  if ok and #reports == 0 or is_memory(err) then return ok end
+  for _, report in ipairs(reports) do
+    if is_memory(report) then return false end
+  end
+  return false, tostring(ok and reports[1] or err)
+end
+
+-- Loaded before: how modules come in when memory is short is another scenario.
+for _, name in ipairs {"lock", "queue", "task_local", "gather"} do assert(lull[name]) end
+
+local names = {}
+for name in pairs(scenarios) do names[#names + 1] = name end
+table.sort(names)
+return run, names
