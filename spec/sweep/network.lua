@@ -36,17 +36,36 @@ local function at_last(fn)
   return lull.defer(lull.shield, fn)
 end
 
--- A pair between which the system keeps some kilobytes only.
-local function narrow_sockets()
+-- Closes them when nothing has moved for long: who waits for a wake-up that was lost then
+-- shows as an error, where it would wait for its descriptor for ever.
+local function guard(a, b)
+  lull.spawn(function()
+    lull.sleep(1000)
+    for _, object in ipairs {a, b} do object:close() end
+    error "nothing moves any more"
+  end):daemon()
+  return a, b
+end
+
+local function new_pair()
+  return guard(assert(net.pair()))
+end
+
+-- Those between which the system keeps some kilobytes only.
+local function small_sockets()
   local a, b = assert(core.pair())
   a:setoption("sndbuf", 1)
   b:setoption("sndbuf", 1)
   return a, b
 end
 
+local function narrow_sockets()
+  return guard(small_sockets())
+end
+
 local function narrow_pair(opts)
-  local a, b = narrow_sockets()
-  return core.stream(a, opts), core.stream(b, opts)
+  local a, b = small_sockets()
+  return guard(core.stream(a, opts), core.stream(b, opts))
 end
 
 -- ---- reading --------------------------------------------------------------------------
@@ -92,7 +111,7 @@ end
 -- Several read in turn, in any format, each for a while only; whoever gives up has taken
 -- nothing.
 local function read_in_all_formats(case)
-  local a, b <close> = assert(net.pair())
+  local a, b <close> = new_pair()
   local turn, got, at, text = lull.lock(), "", 1, ""
   for _, piece in ipairs(pieces) do text = text .. piece[1] end
   local sent = sender(a, text, 9)
@@ -129,7 +148,7 @@ end
 -- What comes until the end, read by several in turn.
 local function reading(read)
   return function(case)
-    local a, b <close> = assert(net.pair())
+    local a, b <close> = new_pair()
     local turn, got = lull.lock(), ""
     local text = "one\ntwo\nthree\nfour\n"
     local sent = sender(a, text, 3)
@@ -228,7 +247,7 @@ local function flush_and_abort()
 end
 
 local function half_closed(case)
-  local ends, got, given = {assert(net.pair())}, {"", ""}, {"", ""}
+  local ends, got, given = {new_pair()}, {"", ""}, {"", ""}
   local tasks = spawn_each(2, function(i)
     local stream <close> = ends[i]
     for n = 1, 2 do
@@ -340,7 +359,7 @@ local names = 0
 local function listen_unix()
   names = names + 1
   local name = ("\0lull-sweep-%p-%d"):format(numbers, names)
-  local listener = assert(net.listen_unix(name))
+  local listener = guard(assert(net.listen_unix(name)))
   return listener, function() return net.connect_unix(name, {timeout = false}) end
 end
 
