@@ -499,7 +499,12 @@ describe("post", function()
     end
   end))
 
-  it("may be called in a signal handler", each_backend(function(name)
+  -- The thread sanitizer keeps signals back until a call that it knows, and does not know
+  -- epoll_pwait2: the loop would sleep for ever.
+  local raced = (os.getenv "LULL_BUILD" or ""):find "tsan"
+  local it_unless_raced = raced and pending or it
+
+  it_unless_raced("may be called in a signal handler", each_backend(function(name)
     local l, _ <close> = loop {selector = name}
     l:ref()
     for i = 1, 50 do
