@@ -99,6 +99,38 @@ describe("a loop of pcall", function()
     end)
   end)
 
+  it("around scopes that are cancelled at once does not starve others", function()
+    run(function()
+      local stop, rounds = false, 0
+      local task = lull.spawn(function()
+        repeat
+          within_cancelled(function() pcall(lull.sleep, 1) end)
+          rounds = rounds + 1
+        until stop or rounds == 100000
+      end)
+      helper.turns(100)
+      stop = true
+      task:await()
+      assert.is_true(rounds < 100000)
+    end)
+  end)
+
+  it("around children in groups does not survive nor starve others", function()
+    run(function()
+      local rounds = 0
+      local task = lull.spawn(function()
+        repeat
+          pcall(lull.group, function(g) g:spawn(lull.sleep, 1) end)
+          rounds = rounds + 1
+        until rounds == 100000
+      end)
+      lull.sleep(0)
+      task:cancel()
+      pcall(task.await, task)
+      assert.is_true(rounds <= 1001, rounds .. " rounds")
+    end, {reports = {}})
+  end)
+
   it("does not survive its cancellation nor starve others meanwhile", function()
     local reports = {}
     run(function()

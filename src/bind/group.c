@@ -334,6 +334,14 @@ static int wait_for_all(lua_State *L, struct runtime *rt, struct group *g)
     return lull_park_raw(L, rt, 0, waited);
 }
 
+/* Who spawns into a group that was cancelled before it began would not wait for anything,
+   and never be told: a loop around it would starve the others. */
+static int overlooked(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    return finish(L, lull_runtime(L), lua_touserdata(L, 1), false);
+}
+
 int lull_group_leave(lua_State *L, struct runtime *rt, struct group *g)
 {
     if (g->body != WELL) {
@@ -346,9 +354,13 @@ int lull_group_leave(lua_State *L, struct runtime *rt, struct group *g)
     }
     g->closing = true;
     lull_group_review(rt->loop, g);
-    if (lull_group_empty(g))
+    bool waits = rt->running == L && lua_isyieldable(L);
+    if (lull_group_empty(g)) {
+        if (waits && g->stillborn && lull_scope_of(g)->parent->cancelled)
+            return lull_overlook(L, rt, overlooked);
         return finish(L, rt, g, false);
-    if (rt->running == L && lua_isyieldable(L))
+    }
+    if (waits)
         return wait_for_all(L, rt, g);
     lull_scope_leave(L, rt, &g->scope); /* which abandons it */
     if (g->body == WELL)

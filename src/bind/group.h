@@ -22,6 +22,7 @@ struct group {
     uint8_t first;  /* whose outcome is that of the group; held under this address */
     bool closing;   /* the body has ended */
     bool dismissed; /* only daemons are left, and have been cancelled */
+    bool stillborn; /* it was given children when it had been cancelled already */
     bool ended;
     enum { WELL, UNWINDING, FAILED } body; /* UNWINDING: its error is on its way */
     int site; /* not 0: children are spawned in this line of the function uservalue 1 */

@@ -149,6 +149,7 @@ static int race(lua_State *L)
 /* On a cancelled group: a task that is cancelled already.  Nobody need wait for it. */
 static void spawn_cancelled(lua_State *L, struct runtime *rt, struct group *g, int nargs)
 {
+    g->stillborn = true;
     struct task *t = lull_spawn(L, rt, nargs, NULL);
     lull_scope_cancel(rt->loop, &t->own, -ECANCELED);
     lull_pushheld(L, lull_scope_culprit(lull_scope_of(g)));

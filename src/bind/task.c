@@ -62,16 +62,29 @@ int lull_turn(lua_State *L, struct runtime *rt, lua_KFunction k)
     return lull_park_raw(L, rt, (lua_KContext)k, resumed);
 }
 
-/* The first delivery raises at once, each further one costs a turn, and who has ignored
-   a thousand of them is closed the hard way by whoever resumed it. */
+/* The first delivery raises at once (within the budget: there may be a first one for each
+   of many scopes), each further one costs a turn, and who has ignored a thousand of them
+   is closed the hard way by whoever resumed it. */
 static int deliver(lua_State *L, struct runtime *rt)
 {
     struct task *t = rt->task;
-    if (t->own.delivered == 0)
+    if (t->own.delivered == 0 && rt->budget > 0) {
+        rt->budget--;
         return lull_raisecancel(L, rt);
+    }
     if (t->own.delivered >= PATIENCE)
         t->future.flags |= LULL_CONDEMNED;
     return lull_turn(L, rt, NULL);
+}
+
+int lull_overlook(lua_State *L, struct runtime *rt, lua_KFunction k)
+{
+    struct task *t = rt->task;
+    if (++t->own.delivered >= PATIENCE)
+        t->future.flags |= LULL_CONDEMNED;
+    lull_wait(&t->waiter);
+    lull_wake(rt->loop, &t->waiter, 0);
+    return lull_park_raw(L, rt, 0, k);
 }
 
 int lull_enter_slowly(lua_State *L, struct runtime *rt, lua_KFunction k)

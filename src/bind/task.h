@@ -24,6 +24,9 @@ int lull_enter_slowly(lua_State *L, struct runtime *rt, lua_KFunction k);
 /* lull_park with a continuation that looks at the scope itself. */
 int lull_park_raw(lua_State *L, struct runtime *rt, lua_KContext ctx, lua_KFunction k);
 int lull_turn(lua_State *L, struct runtime *rt, lua_KFunction k); /* lets others run */
+/* The same for one who goes on although his scope is cancelled: k need not look at it, but
+   it counts as a delivery that was ignored. */
+int lull_overlook(lua_State *L, struct runtime *rt, lua_KFunction k);
 /* Ends t the hard way: what is pending in it runs but cannot suspend. */
 void lull_kill(struct runtime *rt, struct task *t);
 /* Pushes the Task of a slot when it lives on that loop (else any value; NULL). */
