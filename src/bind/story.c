@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+enum { ANCESTORS = 16 }; /* told of at most */
+
 /* Pushes value `place` of the bottom of base, a task's outermost coroutine, or nil. */
 static void push_bottom(lua_State *L, lua_State *base, int place)
 {
@@ -47,7 +49,8 @@ static void append_trace(lua_State *L, lua_State *co)
     lua_concat(L, 3);
 }
 
-void lull_append_site(lua_State *L, lua_State *base)
+/* Pushes "script.lua:12", where the task of base was spawned; false when nobody knows. */
+static bool push_site(lua_State *L, lua_State *base)
 {
     lua_Debug ar;
     push_bottom(L, base, LULL_AT_LINE);
@@ -56,11 +59,55 @@ void lull_append_site(lua_State *L, lua_State *base)
     push_bottom(L, base, LULL_AT_SITE);
     if (!lua_isfunction(L, -1) || line < 0) {
         lua_pop(L, 1);
-        return;
+        return false;
     }
     lua_getinfo(L, ">S", &ar);
-    lua_pushfstring(L, "\n\tspawned at %s:%d", ar.short_src, line);
-    lua_concat(L, 2);
+    lua_pushfstring(L, "%s:%d", ar.short_src, line);
+    return true;
+}
+
+/* Pushes the Task that spawned that of base, if it lives: its outermost coroutine. */
+static lua_State *push_parent(lua_State *L, struct runtime *rt, lua_State *base)
+{
+    push_bottom(L, base, LULL_AT_PARENT);
+    lua_Integer parent = lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->threads);
+    lua_rawgeti(L, -1, parent >> 32);
+    lua_State *co = lua_tothread(L, -1);
+    lua_pop(L, 2);
+    if (parent == 0 || co == NULL)
+        return NULL;
+    push_bottom(L, co, LULL_AT_TASK);
+    struct task *t = lull_test(L, rt, -1, LULL_TASK);
+    if (t != NULL && t->id == (uint32_t)parent)
+        return co;
+    lua_pop(L, 1);
+    return NULL;
+}
+
+/* On one line: where it was spawned, and by whom, up to main or to one that has ended. */
+void lull_append_site(lua_State *L, lua_State *base)
+{
+    struct runtime *rt = lull_pushruntime(L);
+    lua_pop(L, 1);
+    if (!push_site(L, base))
+        return;
+    lua_pushfstring(L, "%s\n\tspawned at %s", lua_tostring(L, -2), lua_tostring(L, -1));
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+    for (int n = 0; n < ANCESTORS && (base = push_parent(L, rt, base)) != NULL; n++) {
+        lull_pushlabel(L, -1);
+        lua_replace(L, -2);
+        if (!push_site(L, base)) {
+            lua_pop(L, 1);
+            return;
+        }
+        lua_pushfstring(L, "%s by %s, spawned at %s", lua_tostring(L, -3),
+                        lua_tostring(L, -2), lua_tostring(L, -1));
+        lua_replace(L, -4);
+        lua_pop(L, 2);
+    }
 }
 
 void lull_pushstack(lua_State *L, struct task *t)

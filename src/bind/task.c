@@ -8,7 +8,11 @@
    awaits allowed, and results are stored inside the task, where running out of memory
    is an error and not the end of the process.
 
-   The bottom of a task's stack:  handler | runtime | Task | spawner | line | fn args...
+   The bottom of a task's stack:
+
+       handler | runtime | parent | Task | spawner | line | fn args...
+
+   parent is the slot and id of the task that spawned it, if one did.
 
    A nested coroutine that waits has the light userdata `linked` on top of its stack, and
    below it the coroutine that resumed it; the task knows the innermost, which is resumed
@@ -558,6 +562,7 @@ struct task *lull_spawn(lua_State *L, struct runtime *rt, int nargs, lull_scope 
     lua_pushcfunction(co, body);
     lua_pushcfunction(co, lull_handler);
     lua_pushlightuserdata(co, rt);
+    lua_pushinteger(co, rt->task ? (lua_Integer)rt->task->slot << 32 | rt->task->id : 0);
     lua_xmove(L, co, 3);
     lua_insert(L, -nargs - 2);
     lua_xmove(L, co, nargs + 1);
