@@ -200,7 +200,7 @@ describe("an error", function()
   it("may be any value", function()
     assert.truthy(message_of "error {}":find "^lull: %(error object is a table value%)")
     assert.truthy(message_of "error(true)":find "^lull: %(.* is a boolean value%)")
-    assert.truthy(message_of "error(12)":find "^lull: 12\n")
+    assert.truthy(message_of "error(12)":find "^lull: 12\nstack traceback:\n")
     assert.truthy(message_of
       "error(setmetatable({}, {__tostring = function() return 'made' end}))"
       :find "^lull: made\n")

@@ -82,7 +82,7 @@ static void push_traceback(lua_State *L)
 /* The error on top of the stack, popped, with the traceback that was kept for it. */
 static void complain(lua_State *L)
 {
-    if (lua_isstring(L, -1) &&
+    if (lua_type(L, -1) == LUA_TSTRING && /* a number has to stay one */
         strcmp(lua_tostring(L, -1), "ECANCELED: " INTERRUPTED) == 0) {
         say(INTERRUPTED);
         lua_pop(L, 1);
