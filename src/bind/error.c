@@ -80,11 +80,24 @@ static void push_keeper(lua_State *L, struct runtime *rt)
     }
 }
 
-/* Pushes the keeper, and tells whether it keeps the story of the error at i. */
+/* Pushes the keeper or, where there is none yet, nil; allocates nothing. */
+static bool find_keeper(lua_State *L, struct runtime *rt)
+{
+    if (rt->task == NULL)
+        return lull_pushheld(L, &kept_key) != LUA_TNIL;
+    lull_pushtask(L, rt, rt->task);
+    if (!lull_hasextra(L, -1))
+        lua_pushnil(L);
+    lua_remove(L, -2);
+    return !lua_isnil(L, -1);
+}
+
+/* The same, and tells whether it keeps the story of the error at i. */
 static bool is_kept(lua_State *L, struct runtime *rt, int i)
 {
     i = lua_absindex(L, i);
-    push_keeper(L, rt);
+    if (!find_keeper(L, rt))
+        return false;
     lua_getfield(L, -1, "raised");
     bool is = !lua_isnil(L, -1) && lua_rawequal(L, -1, i);
     lua_pop(L, 1);

@@ -22,6 +22,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+
+#define NO_MEMORY "not enough memory" /* as Lua says it */
 
 enum {
     BUDGET = 128,    /* operations that complete at once in one resume */
@@ -116,7 +119,7 @@ int lull_await(lua_State *L, int64_t deadline, lua_KFunction k)
     if (deadline != LULL_FOREVER &&
         lull_timer_start(rt->loop, &t->timer, deadline, -ETIMEDOUT) < 0) {
         lull_forget(&t->waiter);
-        return luaL_error(L, "not enough memory");
+        return luaL_error(L, NO_MEMORY);
     }
     return lull_park_raw(L, rt, (lua_KContext)k, resumed);
 }
@@ -171,9 +174,12 @@ int lull_park_around(lua_State *L, lua_State *child, lua_KContext ctx, lua_KFunc
 
 /* ---- the end ------------------------------------------------------------------------------ */
 
-/* Keeps where the error on top of the stack was raised, and who spawned the task. */
+/* Keeps where the error on top of the stack was raised, and who spawned the task.  Where
+   memory has run out no more is asked for: it takes Lua a full collection to refuse it. */
 static void keep_story(lua_State *L)
 {
+    if (lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), NO_MEMORY) == 0)
+        return;
     lull_pushtraceback(L, -1);
     if (lua_isnil(L, -1)) {
         lua_pop(L, 1);
@@ -240,7 +246,7 @@ static int settle_outside(lua_State *L)
     if (state == LULL_CANCELLED)
         lull_pushheld(L, lull_scope_culprit(&t->own));
     else
-        lua_pushliteral(L, "not enough memory");
+        lua_pushliteral(L, NO_MEMORY);
     if (t->own.parent != NULL)
         lull_child_ends(L, rt, 1, state);
     lull_settle(L, rt, 1, state, 1);
@@ -256,7 +262,7 @@ static void settle(struct runtime *rt, struct task *t, unsigned state)
     lua_pushinteger(L, state);
     if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
         lua_pop(L, 1);
-        lua_pushliteral(L, "not enough memory"); /* Lua has it ready */
+        lua_pushliteral(L, NO_MEMORY); /* Lua has it ready */
         lua_setiuservalue(L, -2, 1);
         t->future.count = 1;
         lull_future_settle(rt->loop, &t->future, LULL_ERROR);
@@ -485,7 +491,7 @@ static void reserve(lua_State *L, struct runtime *rt)
     uint32_t n = rt->idle.capacity ? rt->idle.capacity * 2 : 64;
     uint32_t *slot = realloc(rt->idle.slot, n * sizeof *slot);
     if (slot == NULL)
-        luaL_error(L, "not enough memory");
+        luaL_error(L, NO_MEMORY);
     rt->idle.slot = slot;
     rt->idle.capacity = n;
 }
