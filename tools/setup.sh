@@ -2,7 +2,9 @@
 
 run_packages="gcc libc6-dev cmake ninja-build pkg-config lua5.4 liblua5.4-dev
     libedit-dev libssl-dev libc-ares-dev liburing-dev"
-test_packages="$run_packages lua-busted lua-check redis-tools"
+test_packages="$run_packages g++ lua-busted lua-check lua-socket lua-lpeg lua-filesystem
+    openssl curl nginx redis-server redis-tools socat python3 procps
+    libglib2.0-dev"
 
 say() {
     printf 'lull: %s\n' "$*" >&2

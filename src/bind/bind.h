@@ -31,7 +31,8 @@ extern const struct lull_module lull_modules[]; /* ends with a NULL name */
 enum lull_class {
     LULL_FUTURE, LULL_TASK, LULL_CANCEL, LULL_LOOP, LULL_HANDLE, LULL_SCOPE, LULL_LOT,
     LULL_SELECTOR, LULL_SOCKET, LULL_STREAM, LULL_LISTENER, LULL_REQUEST, LULL_GROUP,
-    LULL_TICKET, LULL_MANY, LULL_CLASSES
+    LULL_TICKET, LULL_MANY, LULL_TLS, LULL_DATAGRAM, LULL_PROCESS, LULL_SIGNAL,
+    LULL_FILE, LULL_WATCHER, LULL_THREAD, LULL_CHANNEL, LULL_CLOCK, LULL_CLASSES
 };
 
 /* ---- the runtime: one per global state ---------------------------------------------- */
@@ -297,5 +298,13 @@ void lull_open_selector(lua_State *L); /* field selectors */
 void lull_open_sock(lua_State *L);     /* sockets */
 void lull_open_resolve(lua_State *L);  /* names, the pool; called by the former */
 void lull_open_stream(lua_State *L);   /* streams, listeners */
+void lull_open_tls(lua_State *L);
+void lull_open_datagram(lua_State *L);
+void lull_open_process(lua_State *L);
+void lull_open_signal(lua_State *L);
+void lull_open_stdio(lua_State *L); /* standard streams */
+void lull_open_fs(lua_State *L);
+void lull_open_thread(lua_State *L);
+void lull_open_clock(lua_State *L); /* clocks of the host */
 
 #endif

@@ -307,6 +307,14 @@ static int open_core(lua_State *L)
     lull_open_selector(L);
     lull_open_sock(L);
     lull_open_stream(L);
+    lull_open_tls(L);
+    lull_open_datagram(L);
+    lull_open_process(L);
+    lull_open_signal(L);
+    lull_open_stdio(L);
+    lull_open_fs(L);
+    lull_open_thread(L);
+    lull_open_clock(L);
     lua_pushliteral(L, LULL_VERSION);
     lua_setfield(L, -2, "version");
     return 1;

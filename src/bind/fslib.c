@@ -1,0 +1,7 @@
+/* Files. */
+#include "bind.h"
+
+void lull_open_fs(lua_State *L)
+{
+    (void)L;
+}

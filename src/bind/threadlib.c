@@ -1,0 +1,7 @@
+/* Threads. */
+#include "bind.h"
+
+void lull_open_thread(lua_State *L)
+{
+    (void)L;
+}
