@@ -290,6 +290,22 @@ for _, backend in helper.backends() do
         assert.is_true(#peer:read "a" < #text)
       end))
 
+      it("resets a connection that it could not send everything on", on(function()
+        local listener <close> = assert(net.listen("127.0.0.1", 0, {linger = 1}))
+        local client <close> = assert(net.connect(listener:local_address()))
+        local server = assert(listener:accept())
+        assert.equal(server, server:try_write(("x"):rep(32 << 20)))
+        server:close()
+        lull.sleep(2)
+        local got, part, code = 0, nil, nil
+        repeat
+          part, _, code = client:read_some()
+          got = got + #(part or "")
+        until not part
+        assert.equal("ECONNRESET", code)
+        assert.is_true(got < 32 << 20)
+      end))
+
       it("is waited for at the end of a run", function()
         local mine, yours = probe.pair()
         local got, text = {}, nil

@@ -259,10 +259,21 @@ static void swallow(lua_State *L, struct stream *s)
             break;
 }
 
+/* Who did not get everything must not take what he has for the whole: he gets a reset. */
+static void finish(lua_State *L, struct stream *s)
+{
+    bool whole = s->head == NULL && s->out_error == 0;
+    int fd = detach(L, s);
+    if (whole)
+        sys_close(fd);
+    else
+        sys_abort(fd);
+}
+
 void lull_stream_finish(lua_State *L, struct stream *s)
 {
     swallow(L, s);
-    sys_close(detach(L, s));
+    finish(L, s);
 }
 
 /* No more for the script: what has come is dropped, those who wait are told. */
@@ -320,7 +331,7 @@ static int stream_gc(lua_State *L)
     struct stream *s = lua_touserdata(L, 1);
     if (s->flags & (STREAM_OPEN | STREAM_LINGERING)) {
         leave(L, s);
-        sys_close(detach(L, s));
+        finish(L, s);
     }
     return 0;
 }
