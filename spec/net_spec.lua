@@ -496,6 +496,19 @@ describe("serve", function()
     end, real)
   end)
 
+  it("closes it at once when nothing else is going on", function()
+    run(function()
+      local port, _, task <close> = serving(function() error "it runs" end)
+      local client <close> = connect(port)
+      until_(function() return #lull.tasks() == 3 end)
+      for _, other in ipairs(lull.tasks()) do
+        if other ~= task and other ~= lull.current() then other:cancel() end
+      end
+      assert.equal("", client:read "a")
+      assert.is_false(task:done())
+    end, real)
+  end)
+
   it("gets rid of handlers that do not want to end", function()
     local reports = {}
     run(function()

@@ -18,6 +18,10 @@ local usual = { ECONNRESET = true, EPIPE = true, ETIMEDOUT = true, ETLS = true }
 local Server = { __name = "Server" }
 Server.__index = Server
 
+local function call_soon(...)
+  core.loop():call_soon(...)
+end
+
 -- ---- a connection -------------------------------------------------------------------
 
 local function code_of(err)
@@ -44,7 +48,6 @@ end
 local function body(server)
   local exit, handler = server.exit, server.handler
   return function(stream)
-    server.unseen = server.unseen - 1
     local _ <close> = exit
     handler(stream)
   end
@@ -55,11 +58,7 @@ local Exit = {}
 
 function Exit:__close(err)
   local server, task = self.server, core.current()
-  if not task then -- closed the hard way
-    server.unseen = server.unseen + 1
-    core.spawn(server.sweep, server):daemon()
-    return
-  end
+  if not task then return call_soon(server.forget_ended, server) end -- killed
   if err ~= nil then failed(server, err, server.tasks[task]) end
   server:forget(task)
   if err ~= nil then task:take() end -- not before all is done: memory may run out
@@ -74,18 +73,30 @@ function Server:forget(task)
   self.count = self.count - 1
 end
 
--- A task that is cancelled before its first run never runs, and has to be looked for.
-function Server:sweep()
-  if self.unseen == 0 then return end
-  core.sleep(0)
-  if self.unseen == 0 then return end
-  self:forget_ended()
-  self.unseen = 0 -- those who live have begun
-end
-
 function Server:forget_ended()
   for task in pairs(self.tasks) do
     if task:done() then self:forget(task) end
+  end
+end
+
+-- A task that is cancelled before its first run never runs, and has to be looked for, by
+-- a callback, which nobody can cancel.  Tasks of a list are expected until its first call;
+-- two turns later those who live have begun.
+local function look_after(server, tasks, turns)
+  if server.fresh == tasks then server.fresh = nil end
+  if turns > 0 then return call_soon(look_after, server, tasks, turns - 1) end
+  for _, task in ipairs(tasks) do
+    if task:done() then server:forget(task) end
+  end
+end
+
+function Server:expect(task)
+  local fresh = self.fresh
+  if fresh then
+    fresh[#fresh + 1] = task
+  else
+    self.fresh = { task }
+    call_soon(look_after, self, self.fresh, 2)
   end
 end
 
@@ -117,15 +128,12 @@ function Server:accept()
     if stream then
       local task = spawn(connection, stream):daemon()
       self.tasks[task] = stream
-      self.count, self.unseen = self.count + 1, self.unseen + 1
-      if self.count >= self.max_connections then
-        self:sweep()
-        while self.count >= self.max_connections and core.rest(listener) do end
-      end
+      self.count = self.count + 1
+      self:expect(task)
+      while self.count >= self.max_connections and core.rest(listener) do end
     elseif code == "ECANCELED" then
       return true
     elseif exhausted[code] then
-      self:sweep()
       core.rest(listener, OUT_OF_DESCRIPTORS)
     else
       return nil, message, code
@@ -188,7 +196,6 @@ local function new_server(listener, handler, opts)
     max_connections = positive(opts, "max_connections", MAX_CONNECTIONS),
     tasks = {}, -- of the connections, with their streams
     count = 0,
-    unseen = 0, -- so many of them have not begun to run, or ended without a word
   }
   server.exit = setmetatable({ server = server }, Exit)
   servers[server] = true
