@@ -498,8 +498,9 @@ describe("serve", function()
 
   it("closes it at once when nothing else is going on", function()
     run(function()
-      local port, _, task <close> = serving(function() error "it runs" end)
+      local listener <close>, port = listen()
       local client <close> = connect(port)
+      local task <close> = lull.spawn(listener.serve, listener, error)
       until_(function() return #lull.tasks() == 3 end)
       for _, other in ipairs(lull.tasks()) do
         if other ~= task and other ~= lull.current() then other:cancel() end

@@ -58,7 +58,7 @@ local Exit = {}
 
 function Exit:__close(err)
   local server, task = self.server, core.current()
-  if not task then return call_soon(server.forget_ended, server) end -- killed
+  if not task then return call_soon(server.forget_ended, server) end
   if err ~= nil then failed(server, err, server.tasks[task]) end
   server:forget(task)
   if err ~= nil then task:take() end -- not before all is done: memory may run out
@@ -79,9 +79,9 @@ function Server:forget_ended()
   end
 end
 
--- A task that is cancelled before its first run never runs, and has to be looked for, by
--- a callback, which nobody can cancel.  Tasks of a list are expected until its first call;
--- two turns later those who live have begun.
+-- A task that is cancelled before its first run never runs, and has to be looked for: by
+-- a callback, which nobody can cancel.  A list grows until its first call; two turns later
+-- those who live have begun.
 local function look_after(server, tasks, turns)
   if server.fresh == tasks then server.fresh = nil end
   if turns > 0 then return call_soon(look_after, server, tasks, turns - 1) end
