@@ -6,12 +6,17 @@
 
 #include "loop.h"
 
-static int64_t monotonic_now(void *ud)
+int64_t lull_real_now(void)
 {
-    (void)ud;
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int64_t monotonic_now(void *ud)
+{
+    (void)ud;
+    return lull_real_now();
 }
 
 static int64_t virtual_now(void *ud)
@@ -32,9 +37,9 @@ void lull_clock_init(lull_loop *loop, const lull_options *o)
     if (o->clock != NULL)
         loop->clock = *o->clock;
     else if (o->virtual_clock)
-        loop->clock = (lull_clock){virtual_now, virtual_jump, loop};
+        loop->clock = (lull_time){virtual_now, virtual_jump, loop};
     else
-        loop->clock = (lull_clock){.now = monotonic_now};
+        loop->clock = (lull_time){.now = monotonic_now};
     loop->now = loop->clock.now(loop->clock.ud);
 }
 

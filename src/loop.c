@@ -66,7 +66,7 @@ static int64_t patience(lull_loop *loop)
 }
 
 /* Sleeps at most that long and marks what became ready. */
-static int collect(lull_loop *loop, int64_t timeout)
+int lull_collect(lull_loop *loop, int64_t timeout)
 {
     int n = loop->backend->wait(loop->selector, timeout, loop->facts, LULL_FACTS);
     bool posted = false;
@@ -111,19 +111,30 @@ static lull_waiter *next(lull_loop *loop)
     return container_of(link, lull_waiter, link);
 }
 
+void lull_run_next(lull_loop *loop)
+{
+    lull_waiter *w = next(loop);
+    loop->fresh = false;
+    if (loop->probe)
+        loop->probe(loop, w);
+    w->run(loop, w);
+}
+
 static int run_batch(lull_loop *loop)
 {
     int n = 0;
     list_move(&loop->batch, &loop->ready);
-    for (; !list_empty(&loop->batch); n++) { /* newcomers wait a turn */
-        lull_waiter *w = next(loop);
-        loop->fresh = false;
-        if (loop->probe)
-            loop->probe(loop, w);
-        w->run(loop, w);
-    }
+    for (; !list_empty(&loop->batch); n++) /* newcomers wait a turn */
+        lull_run_next(loop);
     loop->ran += (unsigned)n;
     return n;
+}
+
+/* Wakes what is due; not right after a look that came back full. */
+void lull_expire(lull_loop *loop)
+{
+    if (loop->crowded == 0 || loop->crowded > CROWD)
+        lull_timers_expire(loop);
 }
 
 static int turn(lull_loop *loop, bool may_sleep)
@@ -132,14 +143,13 @@ static int turn(lull_loop *loop, bool may_sleep)
         int64_t timeout = patience(loop);
         if (timeout == -EDEADLK && may_sleep && atomic_load(&loop->posted) == NULL)
             return -EDEADLK;
-        int rc = collect(loop, may_sleep && timeout != -EDEADLK ? timeout : 0);
+        int rc = lull_collect(loop, may_sleep && timeout != -EDEADLK ? timeout : 0);
         if (rc < 0)
             return rc;
         if (loop->crowded == 0) /* a full look may have left something unseen */
             jump(loop);
     }
-    if (loop->crowded == 0 || loop->crowded > CROWD)
-        lull_timers_expire(loop);
+    lull_expire(loop);
 #ifdef LULL_STRESS
     if (heap_check(&loop->timers) != 0)
         abort();
@@ -153,6 +163,7 @@ static int run(lull_loop *loop, bool forever)
         return -EBUSY;
     loop->running = true;
     loop->forever = forever;
+    lull_wake_later(loop);
     int rc = 0;
     while (!loop->stopping && rc >= 0)
         rc = turn(loop, true);
@@ -235,6 +246,7 @@ int lull_loop_new(lull_loop **out, const lull_options *options)
     memset(loop, 0, sizeof *loop);
     list_init(&loop->ready);
     list_init(&loop->batch);
+    list_init(&loop->later);
     list_init(&loop->ios);
     list_init(&loop->enders);
     loop->alloc = o.alloc;
@@ -283,6 +295,7 @@ void lull_loop_free(lull_loop *loop)
         heap_remove(&loop->timers, loop->timers.entries[0].node);
     forget_all(&loop->ready);
     forget_all(&loop->batch);
+    forget_all(&loop->later);
     lull_post_close(loop);
     heap_free(&loop->timers, loop->alloc, loop->alloc_ud);
     loop->backend->close(loop->selector);
@@ -336,7 +349,7 @@ static unsigned length(const lull_list *list)
 
 void lull_loop_census(const lull_loop *loop, lull_census *out)
 {
-    out->ready = length(&loop->ready) + length(&loop->batch);
+    out->ready = length(&loop->ready) + length(&loop->batch) + length(&loop->later);
     out->timers = loop->timers.count;
     out->ios = length(&loop->ios);
     out->refs = loop->refs;

@@ -18,11 +18,14 @@
 struct lull_loop {
     lull_list ready;   /* woken; the next turn's batch */
     lull_list batch;   /* what this turn still has to run */
+    lull_list later;   /* what a step leaves to the next one */
     struct heap timers;
     int64_t now;       /* the last reading of the clock */
     bool fresh;        /* now was read since the last waiter ran */
     bool running, stopping;
     bool forever;      /* with nobody to wake it sleeps on */
+    bool stepping;     /* this run is a step */
+    bool spent;        /* its budget is, says who counts something else */
     unsigned ran;      /* waiters run since the selector was last asked */
     unsigned crowded;  /* looks in a row that came back full */
     unsigned refs;     /* outsiders who may still wake someone */
@@ -32,10 +35,11 @@ struct lull_loop {
     lull_list enders;  /* who waits for the end of the loop */
     const struct lull_backend *backend;
     struct lull_selector *selector;
-    lull_clock clock;
+    lull_time clock;
     int64_t virtual_now;
     uint64_t random;   /* state of the seeded order; 0: first come, first served */
     _Atomic(lull_message *) posted; /* newest first */
+    atomic_uint waiting; /* how many these are */
     atomic_bool awake; /* the wake-up descriptor has been written to */
     int wake_read, wake_write;
     lull_watch wake;
@@ -45,8 +49,18 @@ struct lull_loop {
     struct lull_fact facts[LULL_FACTS];
 };
 
+/* loop.c: looks at the selector, sleeping at most so long; wakes what is due; runs the next
+   of the batch. */
+int lull_collect(lull_loop *loop, int64_t timeout);
+void lull_expire(lull_loop *loop);
+void lull_run_next(lull_loop *loop);
+
+/* step.c: wakes whom the last step has left to the next one. */
+void lull_wake_later(lull_loop *loop);
+
 /* clock.c */
 void lull_clock_init(lull_loop *loop, const lull_options *o);
+int64_t lull_real_now(void); /* whatever clock the loop has */
 
 /* timer.c: wakes what is due by the last reading of the clock. */
 void lull_timers_expire(lull_loop *loop);

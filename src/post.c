@@ -62,14 +62,16 @@ int lull_post_open(lull_loop *loop)
 static lull_message *take(lull_loop *loop)
 {
     lull_message *m = atomic_load(&loop->posted), *oldest = NULL;
-    if (m != NULL) /* most looks find nothing: only read then */
-        m = atomic_exchange(&loop->posted, NULL);
-    while (m != NULL) {
+    if (m == NULL) /* most looks find nothing: only read then */
+        return NULL;
+    unsigned n = 0;
+    for (m = atomic_exchange(&loop->posted, NULL); m != NULL; n++) {
         lull_message *next = m->next;
         m->next = oldest;
         oldest = m;
         m = next;
     }
+    atomic_fetch_sub(&loop->waiting, n);
     return oldest;
 }
 
@@ -81,13 +83,30 @@ void lull_post_close(lull_loop *loop)
     close_pair(loop);
 }
 
-void lull_post(lull_loop *loop, lull_message *m)
+/* It has been counted before: the count is never less than what is there. */
+static void push(lull_loop *loop, lull_message *m)
 {
     lull_wait(&m->waiter);
     m->next = atomic_load(&loop->posted);
     while (!atomic_compare_exchange_weak(&loop->posted, &m->next, m))
         ;
     lull_wakeup(loop);
+}
+
+void lull_post(lull_loop *loop, lull_message *m)
+{
+    atomic_fetch_add(&loop->waiting, 1);
+    push(loop, m);
+}
+
+int lull_try_post(lull_loop *loop, lull_message *m, unsigned limit)
+{
+    if (atomic_fetch_add(&loop->waiting, 1) >= limit) {
+        atomic_fetch_sub(&loop->waiting, 1);
+        return -EAGAIN;
+    }
+    push(loop, m);
+    return 0;
 }
 
 void lull_wakeup(lull_loop *loop)

@@ -24,6 +24,7 @@ struct lull_fact {
 #define LULL_WATCH_ALWAYS 2u /* cannot be polled: always ready (regular files) */
 #define LULL_WATCH_DRAINED 4u /* the last receive came back short: nothing is there */
 #define LULL_WATCH_CONNECT 8u /* connect(2) was called */
+#define LULL_WATCH_SHARED 64u /* it blocks, and may not be changed: ask first */
 
 struct lull_backend {
     const char *name;
@@ -51,6 +52,10 @@ struct lull_backend {
     int (*accept)(struct lull_selector *s, lull_watch *w, void *addr, unsigned *len);
     int (*connect)(struct lull_selector *s, lull_watch *w, const void *addr,
                    unsigned len);
+
+    /* For hosts that poll: a descriptor that is readable whenever wait would find a fact,
+       in step with what arm was told last.  NULL: there is none. */
+    int (*descriptor)(const struct lull_selector *s);
 };
 
 /* The backends of this build, best first, then NULL. */

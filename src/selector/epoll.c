@@ -125,6 +125,11 @@ static int epoll_look(struct lull_selector *base, int64_t timeout,
     return n;
 }
 
+static int epoll_descriptor(const struct lull_selector *base)
+{
+    return ((const struct epoll *)base)->fd;
+}
+
 const struct lull_backend lull_epoll = {
     .name = "epoll",
     .open = epoll_open,
@@ -135,4 +140,5 @@ const struct lull_backend lull_epoll = {
     .send = lull_call_send,
     .accept = lull_call_accept,
     .connect = lull_call_connect,
+    .descriptor = epoll_descriptor,
 };
