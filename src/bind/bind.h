@@ -32,7 +32,8 @@ enum lull_class {
     LULL_FUTURE, LULL_TASK, LULL_CANCEL, LULL_LOOP, LULL_HANDLE, LULL_SCOPE, LULL_LOT,
     LULL_SELECTOR, LULL_SOCKET, LULL_STREAM, LULL_LISTENER, LULL_REQUEST, LULL_GROUP,
     LULL_TICKET, LULL_MANY, LULL_TLS, LULL_DATAGRAM, LULL_PROCESS, LULL_SIGNAL,
-    LULL_FILE, LULL_WATCHER, LULL_THREAD, LULL_CHANNEL, LULL_CLOCK, LULL_CLASSES
+    LULL_FILE, LULL_WATCHER, LULL_THREAD, LULL_CHANNEL, LULL_CLOCK, LULL_TRANSPORT,
+    LULL_PACKETS, LULL_CLASSES
 };
 
 /* ---- the runtime: one per global state ---------------------------------------------- */
@@ -306,5 +307,6 @@ void lull_open_stdio(lua_State *L); /* standard streams */
 void lull_open_fs(lua_State *L);
 void lull_open_thread(lua_State *L);
 void lull_open_clock(lua_State *L); /* clocks of the host */
+void lull_open_transport(lua_State *L); /* transports of protocols */
 
 #endif

@@ -315,6 +315,7 @@ static int open_core(lua_State *L)
     lull_open_fs(L);
     lull_open_thread(L);
     lull_open_clock(L);
+    lull_open_transport(L);
     lua_pushliteral(L, LULL_VERSION);
     lua_setfield(L, -2, "version");
     return 1;

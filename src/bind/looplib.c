@@ -242,6 +242,7 @@ static int new_loop(lua_State *L)
     o->virtual_clock = options.virtual_clock;
     o->slow = 100000000;
     lull_review_init(o);
+    list_init(&o->transports);
     int rc = lull_loop_new(&o->core, &options);
     if (rc < 0) {
         if (rc == -ENOSYS)

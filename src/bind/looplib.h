@@ -20,6 +20,7 @@ struct loop {
     bool lost;          /* somebody has failed whom there was no memory to note */
     int64_t slow;       /* how long a resume may take when debugging, in ns */
     bool debug;
+    lull_list transports; /* that live on it */
     struct runtime *rt;
 };
 
@@ -43,5 +44,8 @@ void lull_drop_handles(lua_State *L, int i); /* of the Loop at i, which ends */
 void lull_review_init(struct loop *o);
 void lull_review(struct runtime *rt, struct loop *o); /* now, whatever the time */
 void lull_open_report(lua_State *L);
+
+/* transport.c: closes all that are open; false when there was none */
+bool lull_close_transports(struct loop *o);
 
 #endif

@@ -183,17 +183,19 @@ static int drain(lua_State *L, struct loop *o)
 }
 
 /* Cancels everybody and runs until nobody is left; who cannot be woken any more, or finds
-   no end within a hundred rounds, is ended the hard way. */
+   no end within a hundred rounds, is ended the hard way.  Then transports are closed. */
 static void clear(lua_State *L, struct runtime *rt, struct loop *o)
 {
     o->end = UNTIL_EMPTY;
     each_task(L, rt, o, cancel_task);
-    while (!lull_drained(o)) {
-        if (lull_loop_run(o->core) == 0)
-            continue;
-        each_task(L, rt, o, kill_task);
-        o->lingering = 0;
-    }
+    do {
+        while (!lull_drained(o)) {
+            if (lull_loop_run(o->core) == 0)
+                continue;
+            each_task(L, rt, o, kill_task);
+            o->lingering = 0;
+        }
+    } while (lull_close_transports(o));
     o->end = UNTIL_STOPPED;
 }
 

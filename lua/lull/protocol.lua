@@ -1,0 +1,208 @@
+-- The callback style: protocols and their transports, which are made in C.  Here is how
+-- they come to a connection: by connecting, by accepting, over a stream that is there.
+local core = require "lull.core"
+local net = require "lull.net"
+
+local protocol = {}
+
+local HANDSHAKE_TIMEOUT = 10 -- seconds
+local MAX_CONNECTIONS = 10000
+local OUT_OF_DESCRIPTORS = 0.1 -- seconds until accepting is tried again
+
+local exhausted = { EMFILE = true, ENFILE = true, ENOBUFS = true, ENOMEM = true }
+
+local function check_factory(factory, name)
+  local mt = getmetatable(factory)
+  if type(factory) ~= "function" and not (type(mt) == "table" and mt.__call) then
+    error(("bad argument #1 to '%s' (function expected, got %s)"):format(name,
+      factory == nil and "no value" or type(factory)), 3)
+  end
+end
+
+-- A protocol is whatever has methods.
+local function make(factory)
+  local object = core.outside(factory)
+  if type(object) ~= "table" and type(object) ~= "userdata" then
+    error(("the factory has made no protocol, but a value of type %s")
+      :format(type(object)), 0)
+  end
+  return object
+end
+
+-- What is opened here is closed where no transport came of it.
+local function begin(open, factory, resource, on_end)
+  local _ <close> = setmetatable({}, { __close = function(_, err)
+    if err ~= nil then resource:close() end
+  end })
+  local object = make(factory)
+  return open(resource, object, on_end), object
+end
+
+-- ---- connections --------------------------------------------------------------------
+
+-- wrap (factory, stream) -> transport, protocol: the stream is the transport's from then
+-- on, and only its methods are to be used.
+function protocol.wrap(factory, stream)
+  check_factory(factory, "wrap")
+  return begin(core.transport, factory, stream)
+end
+
+-- connect (factory, host, port [, opts]) -> transport, protocol: opts as in net.connect
+function protocol.connect(factory, host, port, opts)
+  check_factory(factory, "connect")
+  local stream, message, code = net.connect(host, port, opts)
+  if not stream then return nil, message, code end
+  return begin(core.transport, factory, stream)
+end
+
+-- connect_unix (factory, path [, opts]) -> transport, protocol
+function protocol.connect_unix(factory, path, opts)
+  check_factory(factory, "connect_unix")
+  local stream, message, code = net.connect_unix(path, opts)
+  if not stream then return nil, message, code end
+  return begin(core.transport, factory, stream)
+end
+
+-- ---- listening ----------------------------------------------------------------------
+
+local Server = {}
+Server.__index = Server
+
+local function report(err)
+  core.report(err, core.traceback(err), nil, true)
+end
+
+-- A connection is counted until its transport has ended.
+function Server:ended()
+  self.count = self.count - 1
+  core.rouse(self.listener)
+end
+
+function Server:begin(stream)
+  local ok, err = xpcall(begin, core.handler, core.transport, self.factory, stream,
+                         self.on_end)
+  if not ok then
+    self:ended()
+    report(err)
+  end
+end
+
+-- Before TLS has shaken hands there is no connection to tell of, and nobody to tell of
+-- one that comes to nothing.
+function Server:shake_hands(stream)
+  local _ <close> = setmetatable({}, { __close = function()
+    if stream then
+      stream:close()
+      self:ended()
+    end
+  end })
+  stream:settimeout(self.handshake_timeout)
+  if not stream:handshake() then return end
+  stream:settimeout(nil)
+  local ready = stream
+  stream = nil
+  self:begin(ready)
+end
+
+function Server:take(stream)
+  self.count = self.count + 1
+  if self.tls then
+    core.spawn(self.shake_hands, self, stream):daemon()
+  else
+    self:begin(stream)
+  end
+end
+
+-- Until the listener is closed, or the task cancelled, which closes it.
+function Server:accept()
+  local listener <close> = self.listener
+  while true do
+    local stream, message, code = core.accept(listener)
+    if stream then
+      self:take(stream)
+      while self.count >= self.max_connections and core.rest(listener) do end
+    elseif exhausted[code] then
+      core.rest(listener, OUT_OF_DESCRIPTORS)
+    elseif code ~= "ECANCELED" then
+      return report(message)
+    else
+      return
+    end
+  end
+end
+
+local function positive(opts, name, otherwise)
+  local n = opts[name]
+  if n == nil then return otherwise end
+  if type(n) == "number" and n > 0 then return n end
+  error(("'listen': bad option '%s' (a positive number expected)"):format(name), 4)
+end
+
+local function serve(factory, listener, opts)
+  local server = setmetatable({
+    factory = factory, listener = listener, count = 0,
+  }, Server)
+  server.tls = opts.tls
+  server.max_connections = positive(opts, "max_connections", MAX_CONNECTIONS)
+  server.handshake_timeout = positive(opts, "handshake_timeout", HANDSHAKE_TIMEOUT)
+  server.on_end = function() server:ended() end
+  local task = core.spawn(server.accept, server):daemon()
+  task:name "protocol listener"
+  return listener
+end
+
+-- listen (factory, host, port [, opts]) -> Listener: a protocol and a transport for each
+-- connection, until the listener is closed; those that there are go on.  opts as in
+-- net.listen, max_connections, handshake_timeout.
+function protocol.listen(factory, host, port, opts)
+  check_factory(factory, "listen")
+  local listener, message, code = net.listen(host, port, opts)
+  if not listener then return nil, message, code end
+  return serve(factory, listener, opts or {})
+end
+
+-- listen_unix (factory, path [, opts]) -> Listener
+function protocol.listen_unix(factory, path, opts)
+  check_factory(factory, "listen_unix")
+  local listener, message, code = net.listen_unix(path, opts)
+  if not listener then return nil, message, code end
+  return serve(factory, listener, opts or {})
+end
+
+-- ---- datagrams ----------------------------------------------------------------------
+
+-- A socket of the family in which both addresses make sense.
+local function open_socket(host, port, remote)
+  local addresses, message, code = net.resolve(host)
+  if not addresses then return nil, message, code end
+  for _, address in ipairs(addresses) do
+    local socket
+    socket, message, code = core.socket(address.family, "dgram")
+    if socket then
+      local _ <close> = setmetatable({}, { __close = function(_, err)
+        if err ~= nil then socket:close() end
+      end })
+      local ok
+      ok, message, code = socket:bind(address.host, port)
+      if ok and remote then ok, message, code = socket:connect(remote[1], remote[2]) end
+      if ok then return socket end
+      socket:close()
+    end
+  end
+  return nil, message, code
+end
+
+-- datagram (factory, host, port [, opts]) -> transport, protocol: bound to that address;
+-- opts.remote = {host, port}: the only peer, to which sendto sends without an address.
+function protocol.datagram(factory, host, port, opts)
+  check_factory(factory, "datagram")
+  local remote = opts and opts.remote
+  if remote ~= nil and type(remote) ~= "table" then
+    error("'datagram': bad option 'remote' ({host, port} expected)", 2)
+  end
+  local socket, message, code = open_socket(host, port, remote)
+  if not socket then return nil, message, code end
+  return begin(core.packets, factory, socket)
+end
+
+return protocol

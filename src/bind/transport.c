@@ -1,0 +1,325 @@
+/* What all transports have in common: calling the protocol, closing, the end, the
+   marks of the write buffer.  See transport.h for how they live. */
+#include <errno.h>
+
+#include "transport.h"
+
+/* ---- calling the protocol ---------------------------------------------------------- */
+
+/* (transport, name, ...): calls that method of its protocol, if there is one. */
+static int invoke(lua_State *L)
+{
+    struct transport *t = lua_touserdata(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, t->self);
+    lua_getiuservalue(L, -1, TRANSPORT_PROTOCOL);
+    lua_replace(L, 1);
+    lua_pop(L, 1);
+    if (lua_getfield(L, 1, lua_touserdata(L, 2)) == LUA_TNIL)
+        return 0;
+    lua_replace(L, 2);
+    lua_pushvalue(L, 1); /* the method is called with its protocol */
+    lua_insert(L, 3);
+    lua_call(L, lua_gettop(L) - 3 + 1, 1);
+    return 1;
+}
+
+/* (error): tells of it, as of that of any callback. */
+static int report(lua_State *L)
+{
+    struct runtime *rt = lull_pushruntime(L);
+    lua_settop(L, 1);
+    lull_pushtraceback(L, 1);
+    lull_report(L, rt, 0);
+    return 0;
+}
+
+/* The protocol has failed with the error on top of the stack (popped). */
+static void failed(lua_State *L, struct transport *t)
+{
+    if (!(t->flags & TRANSPORT_ENDED)) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, t->self);
+        lua_pushvalue(L, -2);
+        lua_setiuservalue(L, -2, TRANSPORT_ERROR);
+        lua_pop(L, 1);
+    }
+    t->flags |= TRANSPORT_ABORT;
+    lull_transport_end(t, 0);
+    lua_pushcfunction(L, report);
+    lua_insert(L, -2);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK)
+        lua_pop(L, 1);
+}
+
+/* What a callback must not see: that it was called from within a task. */
+struct mask {
+    lua_State *running;
+    struct task *task;
+};
+
+static struct mask leave_task(struct runtime *rt)
+{
+    struct mask saved = {rt->running, rt->task};
+    rt->running = NULL;
+    rt->task = NULL;
+    return saved;
+}
+
+static void return_to_task(struct runtime *rt, struct mask saved)
+{
+    rt->running = saved.running;
+    rt->task = saved.task;
+}
+
+bool lull_transport_call(lua_State *L, struct transport *t, const char *name, int n,
+                         bool result)
+{
+    luaL_checkstack(L, n + 8, NULL);
+    int at = lua_gettop(L) - n + 1;
+    lua_pushcfunction(L, lull_handler);
+    lua_pushcfunction(L, invoke);
+    lua_pushlightuserdata(L, t);
+    lua_pushlightuserdata(L, (void *)name);
+    lua_rotate(L, at, 4);
+    struct mask saved = leave_task(t->rt);
+    bool well = lua_pcall(L, n + 2, result, at) == LUA_OK;
+    if (!well)
+        failed(L, t);
+    return_to_task(t->rt, saved);
+    lua_remove(L, at);
+    return well;
+}
+
+/* ---- the end ----------------------------------------------------------------------- */
+
+/* Nothing is left of it but what the script holds. */
+static void leave(lua_State *L, struct transport *t)
+{
+    if (t->flags & TRANSPORT_LINGERS)
+        lull_linger(t->home->core, -1);
+    t->flags &= (uint16_t)~TRANSPORT_LINGERS;
+    t->home = NULL;
+    list_remove(&t->link);
+    lull_forget(&t->end);
+    luaL_unref(L, LUA_REGISTRYINDEX, t->self);
+}
+
+/* (transport): closes what is below, and tells the protocol. */
+static int farewell(lua_State *L)
+{
+    struct transport *t = lua_touserdata(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, t->self);
+    lua_replace(L, 1);
+    if (lua_getiuservalue(L, 1, TRANSPORT_ERROR) == LUA_TNIL && t->rc < 0) {
+        t->kind->describe(L, t, t->rc);
+        lua_replace(L, 2);
+    }
+    t->kind->close(L, t, 1, t->flags & TRANSPORT_ABORT);
+    t->flags |= TRANSPORT_TOLD;
+    lull_transport_call(L, t, "connection_lost", 1, false);
+    if (lua_getiuservalue(L, 1, TRANSPORT_ON_END) != LUA_TNIL)
+        lua_call(L, 0, 0);
+    return 0;
+}
+
+/* The same where there was no memory to say more. */
+static int short_farewell(lua_State *L)
+{
+    struct transport *t = lua_touserdata(L, 1);
+    t->flags |= TRANSPORT_TOLD;
+    lua_pushliteral(L, "not enough memory"); /* a string that Lua always has */
+    lull_transport_call(L, t, "connection_lost", 1, false);
+    return 0;
+}
+
+static void last_turn(lull_loop *loop, lull_waiter *w)
+{
+    struct transport *t = container_of(w, struct transport, last);
+    struct runtime *rt = lull_loop_user(loop);
+    lull_callback(rt, farewell, t);
+    if (!(t->flags & TRANSPORT_TOLD))
+        lull_callback(rt, short_farewell, t);
+    leave(rt->L, t);
+}
+
+static void stop(struct transport *t)
+{
+    lull_forget(&t->reader);
+    lull_forget(&t->writer);
+    lull_timer_stop(t->home->core, &t->patience);
+}
+
+/* The end of the loop, or of the state: nobody is called. */
+void lull_transport_forget(struct transport *t)
+{
+    stop(t);
+    lull_forget(&t->last);
+    t->flags |= TRANSPORT_CLOSING | TRANSPORT_ENDED;
+    leave(t->main, t);
+}
+
+static void loop_ends(lull_loop *loop, lull_waiter *w)
+{
+    (void)loop;
+    lull_transport_forget(container_of(w, struct transport, end));
+}
+
+static void begin_closing(struct transport *t)
+{
+    if (t->flags & TRANSPORT_CLOSING)
+        return;
+    t->flags |= TRANSPORT_CLOSING | TRANSPORT_LINGERS;
+    lull_linger(t->home->core, 1);
+    lull_forget(&t->reader);
+}
+
+void lull_transport_end(struct transport *t, int rc)
+{
+    if (t->flags & TRANSPORT_ENDED)
+        return;
+    begin_closing(t);
+    t->flags |= TRANSPORT_ENDED;
+    t->rc = rc;
+    stop(t);
+    lull_wait(&t->last);
+    lull_wake(t->home->core, &t->last, 0);
+}
+
+/* What is sent while it closes must be sent within t->linger seconds. */
+static bool lingers(struct transport *t)
+{
+    lull_loop *loop = t->home->core;
+    if (t->kind->queued(t) == 0 || t->linger <= 0)
+        return false;
+    t->low = 0;
+    t->kind->await_sent(t);
+    return lull_timer_start(loop, &t->patience, lull_after(loop, t->linger),
+                            -ETIMEDOUT) == 0;
+}
+
+void lull_transport_close(struct transport *t)
+{
+    if (t->flags & TRANSPORT_CLOSING)
+        return;
+    begin_closing(t);
+    if (!lingers(t))
+        lull_transport_end(t, 0);
+}
+
+bool lull_close_transports(struct loop *o)
+{
+    bool any = false;
+    for (lull_list *l = o->transports.next; l != &o->transports; l = l->next) {
+        struct transport *t = container_of(l, struct transport, link);
+        any = any || !(t->flags & TRANSPORT_CLOSING);
+        lull_transport_close(t);
+    }
+    return any;
+}
+
+/* ---- the write buffer -------------------------------------------------------------- */
+
+void lull_transport_wrote(lua_State *L, struct transport *t)
+{
+    size_t queued = t->kind->queued(t);
+    if (t->flags & TRANSPORT_ENDED || queued == 0)
+        return;
+    t->kind->await_sent(t);
+    if (queued <= t->high || t->flags & TRANSPORT_FULL)
+        return;
+    t->flags |= TRANSPORT_FULL;
+    lull_transport_call(L, t, "pause_writing", 0, false);
+}
+
+static int resume(lua_State *L)
+{
+    lull_transport_call(L, lua_touserdata(L, 1), "resume_writing", 0, false);
+    return 0;
+}
+
+/* Something was sent, or nothing can be any more, or the time for it is over. */
+static void sent(lull_loop *loop, lull_waiter *w)
+{
+    struct transport *t = container_of(w, struct transport, writer);
+    int rc = w->status < 0 ? w->status : t->kind->failure(t);
+    if (rc < 0) {
+        t->flags |= TRANSPORT_ABORT;
+        lull_transport_end(t, rc);
+        return;
+    }
+    size_t queued = t->kind->queued(t);
+    if (t->flags & TRANSPORT_CLOSING && queued == 0) {
+        lull_transport_end(t, 0);
+        return;
+    }
+    if (queued > 0)
+        t->kind->await_sent(t);
+    unsigned full = t->flags & (TRANSPORT_FULL | TRANSPORT_CLOSING);
+    if (full != TRANSPORT_FULL || queued > t->low)
+        return;
+    t->flags &= (uint16_t)~TRANSPORT_FULL;
+    lull_callback(lull_loop_user(loop), resume, t);
+}
+
+/* ---- birth ------------------------------------------------------------------------- */
+
+void lull_transport_open(lua_State *L, struct transport *t, int protocol,
+                         const struct transport_kind *kind, int fd)
+{
+    t->kind = kind;
+    t->rt = lull_runtime(L);
+    t->id = ++t->rt->streams;
+    t->high = TRANSPORT_HIGH;
+    t->low = TRANSPORT_HIGH / 4;
+    lull_waiter_init(&t->writer, sent);
+    lull_waiter_init(&t->last, last_turn);
+    lull_waiter_init(&t->end, loop_ends);
+    lull_timer_init(&t->patience, &t->writer);
+    list_init(&t->link);
+    t->here.size = t->peer.size = SYS_ADDRESS;
+    sys_local(fd, &t->here);
+    sys_peer(fd, &t->peer);
+    lua_pushvalue(L, protocol);
+    lua_setiuservalue(L, -2, TRANSPORT_PROTOCOL);
+    lua_pushvalue(L, protocol + 1);
+    lua_setiuservalue(L, -2, TRANSPORT_ON_END);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+    t->main = lua_tothread(L, -1);
+    lua_pop(L, 1);
+    lua_pushvalue(L, -1);
+    t->self = luaL_ref(L, LUA_REGISTRYINDEX);
+    t->home = t->rt->object;
+    list_push(&t->home->transports, &t->link);
+    lull_loop_end(t->home->core, &t->end);
+}
+
+void lull_transport_read(struct transport *t)
+{
+    if (!lull_transport_reads(t) || !list_empty(&t->reader.link))
+        return;
+    lull_wait(&t->reader);
+    lull_wake(t->home->core, &t->reader, 0);
+}
+
+void lull_transport_begin(lua_State *L, struct transport *t)
+{
+    lua_pushvalue(L, -1);
+    lull_transport_call(L, t, "connection_made", 1, false);
+    lull_transport_read(t);
+}
+
+/* ---- for the module in Lua --------------------------------------------------------- */
+
+/* outside (fn, ...) -> results: calls fn as a callback would be, outside of any task. */
+static int outside(lua_State *L)
+{
+    struct runtime *rt = lull_runtime(L);
+    lull_checkcallable(L, 1);
+    lua_pushcfunction(L, lull_handler);
+    lua_insert(L, 1);
+    struct mask saved = leave_task(rt);
+    int status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 1);
+    return_to_task(rt, saved);
+    return status == LUA_OK ? lua_gettop(L) - 1 : lull_reraise(L);
+}
+
+const luaL_Reg lull_transport_functions[] = {{"outside", outside}, {NULL, NULL}};
