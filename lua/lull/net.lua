@@ -57,18 +57,18 @@ end
 local families = { any = true, inet = true, inet6 = true }
 local resolvers = { system = true, dns = true }
 
--- Both resolvers ask the system for now.
+-- The addresses of a host, the best first.  Who names servers asks those and nobody else.
 function net.resolve(host, opts)
   check_string(1, "resolve", host)
   opts = check_options(2, "resolve", opts)
-  local family, resolver = opts.family or "any", opts.resolver or "system"
+  local family, resolver = opts.family or "any", opts.resolver or "dns"
   if not families[family] then
     error("'resolve': no such family: " .. tostring(family), 2)
   end
   if not resolvers[resolver] then
     error("'resolve': no such resolver: " .. tostring(resolver), 2)
   end
-  return core.resolve(host, family, opts.timeout)
+  return core.resolve(host, family, opts.timeout, opts)
 end
 
 -- ---- connecting ---------------------------------------------------------------------
@@ -106,7 +106,7 @@ function net.connect(host, port, opts)
   opts = check_options(3, "connect", opts)
   core.enter()
   local deadline = time_limit("connect", opts)
-  local addresses, message, code = core.resolve(host, "any", left(deadline))
+  local addresses, message, code = core.resolve(host, "any", left(deadline), opts)
   if not addresses then return nil, message, code end
   local stream
   for _, address in ipairs(addresses) do

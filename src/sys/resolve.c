@@ -27,47 +27,17 @@ static const struct {
 };
 #undef NAME
 
-static void fail(struct sys_resolve *r, int code, int error)
+static void fail(struct sys_answer *answer, int code, int error)
 {
     if (code == EAI_SYSTEM || code == EAI_MEMORY) {
-        r->rc = code == EAI_MEMORY || error == 0 ? -ENOMEM : -error;
+        answer->rc = code == EAI_MEMORY || error == 0 ? -ENOMEM : -error;
         return;
     }
-    r->text = gai_strerror(code);
-    r->code = "EAI_FAIL";
+    answer->text = gai_strerror(code);
+    answer->code = "EAI_FAIL";
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (names[i].code == code)
-            r->code = names[i].name;
-}
-
-static bool known(const struct sys_resolve *r, const struct sys_address *a)
-{
-    for (unsigned i = 0; i < r->count; i++)
-        if (r->list[i].size == a->size &&
-            memcmp(r->list[i].bytes, a->bytes, a->size) == 0)
-            return true;
-    return false;
-}
-
-static void keep(struct sys_resolve *r, const struct addrinfo *all)
-{
-    unsigned n = 0;
-    for (const struct addrinfo *ai = all; ai != NULL; ai = ai->ai_next)
-        n++;
-    r->list = calloc(n, sizeof *r->list);
-    if (r->list == NULL) {
-        r->rc = -ENOMEM;
-        return;
-    }
-    for (const struct addrinfo *ai = all; ai != NULL; ai = ai->ai_next) {
-        struct sys_address *a = &r->list[r->count];
-        if (ai->ai_addrlen > SYS_ADDRESS)
-            continue;
-        memcpy(a->bytes, ai->ai_addr, ai->ai_addrlen);
-        a->size = ai->ai_addrlen;
-        if (sys_family(a) != SYS_ANY && !known(r, a))
-            r->count++;
-    }
+            answer->code = names[i].name;
 }
 
 static void work(sys_job *job)
@@ -81,17 +51,18 @@ static void work(sys_job *job)
     errno = 0;
     int code = getaddrinfo(r->host, NULL, &hints, &all);
     if (code != 0) {
-        fail(r, code, errno);
+        fail(&r->answer, code, errno);
         return;
     }
-    keep(r, all);
+    for (const struct addrinfo *ai = all; ai != NULL; ai = ai->ai_next)
+        sys_answer_add(&r->answer, ai->ai_addr, ai->ai_addrlen);
     freeaddrinfo(all);
 }
 
 static void release(sys_job *job)
 {
     struct sys_resolve *r = (struct sys_resolve *)job;
-    free(r->list);
+    sys_answer_free(&r->answer);
     free(r);
 }
 

@@ -4,6 +4,11 @@
 #ifndef LULL_SYS_H
 #define LULL_SYS_H
 
+#include <stdatomic.h>
+
+#include "buffer.h"
+#include <pthread.h>
+
 #include "lull.h"
 
 /* ---- addresses: address.c ------------------------------------------------------------ */
@@ -89,6 +94,7 @@ typedef struct sys_job {
     void (*free)(struct sys_job *job); /* the last call, on either */
     void *owner;
     /* private */
+    pthread_t thread; /* that runs it */
     lull_message message;
     lull_waiter end; /* waits for the end of the loop */
     lull_list link;  /* in the queue of its lane */
@@ -112,22 +118,135 @@ int sys_pool_submit(struct sys_pool *pool, lull_loop *loop, enum sys_lane lane,
    thread comes back from it.  Not to be called while its loop is being freed. */
 void sys_job_drop(sys_job *job);
 
-/* ---- names: resolve.c --------------------------------------------------------------------- */
+/* ---- names ---------------------------------------------------------------------------------- */
 
-/* A name to be turned into addresses by the system's resolver, on SYS_NAMES.  After done:
-   code is NULL and list has count addresses (port 0), or code is "EAI_NONAME" or another
-   name, text what it means; or rc is -errno. */
-struct sys_resolve {
-    sys_job job; /* first: free releases the whole */
-    enum sys_family family;
+/* What became of a name.  code is NULL and list has count addresses (port 0, each once, the
+   best first), or code is "EAI_NONAME" or another name and text what it means; or rc is
+   -errno. */
+struct sys_answer {
     int rc;
     const char *code, *text;
     struct sys_address *list;
-    unsigned count;
+    unsigned count, capacity;
+};
+
+/* answer.c.  Adds a sockaddr, unless it is there already or of a strange family, or there
+   are enough; -ENOMEM is noted in rc. */
+enum { SYS_ANSWERS = 256 };
+void sys_answer_add(struct sys_answer *a, const void *sockaddr, unsigned size);
+void sys_answer_free(struct sys_answer *a);
+/* Could host, which is no number, be the name of one? */
+bool sys_hostname(const char *host);
+
+/* hosts.c.  What the hosts file at path (NULL: none) says of a name, and that localhost is
+   this machine (RFC 6761).  false: nothing.  Reads a file: local, and in one go. */
+bool sys_hosts(const char *path, const char *host, enum sys_family family,
+               struct sys_answer *a);
+
+/* resolve.c.  A name for the system's resolver, on SYS_NAMES; after done the answer is
+   there. */
+struct sys_resolve {
+    sys_job job; /* first: free releases the whole */
+    enum sys_family family;
+    struct sys_answer answer;
     char host[];
 };
 
 /* The owner sets job.done and submits it.  NULL: no memory. */
 struct sys_resolve *sys_resolve_new(const char *host, enum sys_family family);
+
+/* dns.c.  A name for name servers, asked from the loop.  What is not given is as this
+   machine is configured; with servers given none of its configuration counts. */
+struct sys_dns_options {
+    const struct sys_address *servers;
+    unsigned server_count;   /* 0: not given */
+    const char *const *search;
+    int search_count, ndots; /* < 0: not given */
+    unsigned attempts;       /* for each server */
+    int64_t patience;        /* ns that a server has for an answer */
+};
+
+extern const bool sys_has_dns; /* else sys_dns_start says -ENOSYS */
+
+/* Begins to ask; done is called once, maybe before this returns, unless the lookup is
+   dropped or the loop ends before. */
+struct sys_dns;
+int sys_dns_start(struct sys_dns **out, lull_loop *loop, const char *host,
+                  enum sys_family family, const struct sys_dns_options *o,
+                  void (*done)(void *owner), void *owner);
+const struct sys_answer *sys_dns_answer(const struct sys_dns *dns);
+void sys_dns_drop(struct sys_dns *dns); /* frees it; may come after the loop is gone */
+
+/* ---- standard files: standard.c -------------------------------------------------------------- */
+
+/* A descriptor of ours for standard file n.  *shared: it blocks, as its open file is that
+   of others too: see lull_io_share. */
+int sys_standard(int n, bool *shared);
+
+/* Writes all, however long it takes; less: the rest cannot be written. */
+size_t sys_write_all(int fd, const void *data, size_t size);
+
+/* ---- children: child.c --------------------------------------------------------------------- */
+
+/* A pipe of which fd[1] writes, close-on-exec but blocking; /dev/null, the same.  None is
+   one of the standard three. */
+int sys_pipe(int fd[2]);
+int sys_null(void);
+int sys_nonblocking(int fd, bool on);
+
+struct sys_program {
+    char *const *paths; /* tried in turn; NULL ends each of these lists */
+    char *const *argv, *const *env;
+    const char *cwd;    /* or NULL */
+    int fd[3];          /* what become its 0, 1 and 2; -1: those that are here */
+    bool blocking[3];   /* make that one block */
+    bool group;         /* it leads a process group of its own */
+    int64_t nofile;     /* its soft limit of open files; < 0: as here */
+};
+
+/* Starts it and returns its pid.  Else -errno, and nothing is left: *in_cwd says that it
+   is the directory that was refused. */
+int sys_spawn(const struct sys_program *p, bool *in_cwd);
+
+/* A descriptor that is readable when the child has ended.  *pidfd: whether to try that, and
+   then whether it is one. */
+int sys_child_watch(int pid, bool *pidfd);
+
+/* Reaps it: 1, *code or *number (the signal) is set, the other -1 or 0; 0: it runs; or
+   -ECHILD: somebody else has reaped it.  wait: until it has ended. */
+int sys_child_end(int pid, bool wait, int *code, int *number);
+
+/* Sends a signal to a child that has not been reaped; pidfd < 0: there is none. */
+int sys_child_signal(int pid, int pidfd, bool group, int number);
+
+/* ---- signals: signal.c ----------------------------------------------------------------------- */
+
+enum { SYS_SIGNALS = 65, SYS_SIGNAL = 24 };
+
+/* "SIGTERM", "SIGRTMIN+1" <-> number; -EINVAL: there is none of this name. */
+int sys_signal_number(const char *name);
+const char *sys_signal_name(int number, char text[SYS_SIGNAL]);
+int sys_signal_raise(int number); /* to this process */
+bool sys_signal_fault(int number); /* is it one that comes from running wrong code? */
+
+/* One who hears of signals: fd[0] is readable, and count[n] has grown, after signal n. */
+struct sys_ear {
+    _Atomic(struct sys_ear *) next;
+    int fd[2];
+    atomic_bool told;
+    atomic_bool open[SYS_SIGNALS];
+    atomic_uint count[SYS_SIGNALS];
+    atomic_uint taken[SYS_SIGNALS];  /* the owner's: the count that somebody has seen */
+    atomic_uint wanted[SYS_SIGNALS]; /* the owner's: how many wait for it now */
+};
+
+int sys_ear_open(struct sys_ear *ear);
+/* From now on n is heard, by all who listen, instead of what it did before. */
+int sys_ear_listen(struct sys_ear *ear, int n);
+/* No longer; the last one who listened gives it back. */
+void sys_ear_shut(struct sys_ear *ear, int n);
+void sys_ear_close(struct sys_ear *ear);
+/* Makes fd[0] wait for the next signal; look at the counts after this. */
+void sys_ear_drain(struct sys_ear *ear);
 
 #endif
