@@ -7,3 +7,5 @@ files["lua"] = {globals = {"require"}}
 files["examples"] = {read_globals = {"lull"}}
 files["bench"] = {read_globals = {"lull"}}
 files["spec"] = {std = "+busted", read_globals = {"lull"}}
+files["meta"] = {only = {"0"}} -- declarations for editors
+files["*.rockspec"] = {std = "+rockspec"}
