@@ -9,12 +9,15 @@
 
 static const char deadlock_key;
 
+_Thread_local struct runtime *lull_here;
+
 /* What a run lays over the runtime and gives back: runs nest (virtual clocks). */
 struct frame {
     lua_State *running, *L, *base, *outer;
     struct task *task;
     lull_loop *loop;
     struct loop *object;
+    struct runtime *here;
     int budget;
     int64_t slow;
 };
@@ -22,7 +25,8 @@ struct frame {
 static struct frame begin(lua_State *L, struct runtime *rt, struct loop *o)
 {
     struct frame saved = {rt->running, rt->L, rt->base, rt->outer, rt->task,
-                          rt->loop, rt->object, rt->budget, rt->slow};
+                          rt->loop, rt->object, lull_here, rt->budget, rt->slow};
+    lull_here = rt;
     rt->running = rt->outer = NULL;
     rt->task = NULL;
     rt->L = L;
@@ -36,6 +40,7 @@ static struct frame begin(lua_State *L, struct runtime *rt, struct loop *o)
 static void end_run(struct runtime *rt, struct loop *o, struct frame saved)
 {
     o->running = false;
+    lull_here = saved.here;
     rt->running = saved.running;
     rt->L = saved.L;
     rt->base = saved.base;

@@ -10,7 +10,7 @@
 
    The bottom of a task's stack:
 
-       handler | runtime | parent | Task | spawner | line | fn args...
+       handler | parent | Task | spawner | line | fn args...
 
    parent is the slot and id of the task that spawned it, if one did.
 
@@ -195,8 +195,8 @@ static void keep_story(lua_State *L)
 /* Stores how the body ended; its values stand above its companions on the stack. */
 static int conclude(lua_State *L, int status)
 {
-    struct task *t = lua_touserdata(L, LULL_AT_TASK);
-    struct runtime *rt = lua_touserdata(L, LULL_AT_RUNTIME);
+    struct runtime *rt = lull_here; /* L runs: it may have no upvalue to ask */
+    struct task *t = rt->task;
     bool well = status == LUA_OK || status == LUA_YIELD;
     if (t->scope != &t->own && lull_unwind(L, rt, &t->own, well))
         well = false; /* a block was left open: its error is on top */
@@ -355,80 +355,100 @@ static void close_condemned(struct runtime *rt, struct task *t)
     lull_kill(rt, t);
 }
 
-/* The base coroutine came back without having parked.  Returns whether t lives on. */
-static bool came_back(struct runtime *rt, struct task *t, int status, int n)
+/* The base coroutine came back without having parked: t has ended, and may be gone. */
+static void came_back(struct runtime *rt, struct task *t, int status, int n)
 {
+    t->future.flags &= (uint8_t)~LULL_NESTED;
+    rt->running = NULL;
+    rt->task = NULL;
     if (status == LUA_YIELD) { /* foreign code yielded past us: a turn for others */
         lua_pop(t->co, n);
         if (t->future.flags & LULL_ESCAPED)
             lua_pushlightuserdata(t->co, (void *)&parked);
         lull_wait(&t->waiter);
         lull_wake(rt->loop, &t->waiter, 0);
-        return true;
-    }
-    if (status == LUA_OK && t->future.state != 0)
+    } else if (status == LUA_OK && t->future.state != 0)
         retire(rt, t, true);
     else { /* no memory to end in, or no C stack to begin on */
         lull_pushtask(rt->L, rt, t);
         close_all(rt, t, LULL_ERROR);
     }
-    return false;
 }
 
 /* ---- resuming ------------------------------------------------------------------------------- */
 
-/* Resumes the innermost coroutine of t, and as long as nested ones end or yield, those
-   that had resumed them.  Returns whether t lives on; if not it may be gone any time. */
-static bool drive(struct runtime *rt, struct task *t, int nargs)
+/* Resumes co, a coroutine of t that outer had resumed, or its outermost. */
+static inline int resume(struct runtime *rt, struct task *t, lua_State *co,
+                         lua_State *outer, int nargs, int *nresults)
 {
-    lua_State *co = t->co, *base = t->future.flags & LULL_NESTED ? lull_base_of(rt, t) : co;
-    rt->task = t;
-    rt->base = base;
-    rt->told = false;
-    rt->budget = BUDGET;
-    for (;;) {
-        lua_State *outer = NULL;
-        int n;
-        if (co != base) {
-            outer = lull_link_of(co);
-            lua_pop(co, 2);
-        } else if ((t->future.flags & LULL_ESCAPED) != 0)
-            lua_pop(co, 1);
-        t->co = rt->running = co;
-        rt->outer = outer;
 #ifdef LULL_STRESS
-        if (rt->idle.slots < 1024) /* whatever young nobody holds is gone now */
-            lua_gc(rt->L, LUA_GCSTEP, 0);
+    if (rt->idle.slots < 1024) /* whatever young nobody holds is gone now */
+        lua_gc(rt->L, LUA_GCSTEP, 0);
 #endif
-        int status = lua_resume(co, rt->L, nargs, &n);
-        if (rt->parked) {
+    t->co = rt->running = co;
+    rt->outer = outer;
+    return lua_resume(co, rt->L, nargs, nresults);
+}
+
+/* t has parked, in its outermost coroutine or within. */
+static inline void rest(struct runtime *rt, struct task *t)
+{
+    t->co = rt->parked;
+    if (t->co == rt->base)
+        t->future.flags &= (uint8_t)~LULL_NESTED;
+    else
+        t->future.flags |= LULL_NESTED;
+    rt->parked = rt->running = NULL;
+    rt->task = NULL;
+    if (t->future.flags & LULL_CONDEMNED)
+        close_condemned(rt, t);
+}
+
+/* Resumes the innermost coroutine of t, and as long as nested ones end or yield, those
+   that had resumed them.  What stands on top of them, saying that they wait, goes. */
+static void drive_nested(struct runtime *rt, struct task *t)
+{
+    lua_State *co = t->co;
+    for (;;) {
+        lua_State *outer = co == rt->base ? NULL : lull_link_of(co);
+        int n;
+        if (outer != NULL || (t->future.flags & LULL_ESCAPED))
+            lua_pop(co, outer != NULL ? 2 : 1);
+        int status = resume(rt, t, co, outer, 0, &n);
+        if (rt->parked != NULL) {
             if (outer != NULL)
                 link_to(co, outer);
-            t->co = rt->parked;
-            rt->parked = NULL;
-            if (t->co == base)
-                t->future.flags &= (uint8_t)~LULL_NESTED;
-            else
-                t->future.flags |= LULL_NESTED;
-            break;
+            rest(rt, t);
+            return;
         }
-        if (co == base) {
-            t->future.flags &= (uint8_t)~LULL_NESTED;
-            rt->running = NULL;
-            rt->task = NULL;
-            return came_back(rt, t, status, n);
+        if (outer == NULL) {
+            came_back(rt, t, status, n);
+            return;
         }
         rt->child_status = status;
         rt->child_count = n;
-        nargs = 0;
         co = outer;
     }
-    rt->running = NULL;
-    rt->task = NULL;
-    if (!(t->future.flags & LULL_CONDEMNED))
-        return true;
-    close_condemned(rt, t);
-    return false;
+}
+
+/* Has t go on, or begin.  It may have ended afterwards, and be gone any time. */
+static inline void drive(struct runtime *rt, struct task *t, int nargs)
+{
+    bool nested = t->future.flags & (LULL_NESTED | LULL_ESCAPED);
+    lua_State *co = t->co;
+    rt->base = nested ? lull_base_of(rt, t) : co;
+    rt->task = t;
+    rt->told = false;
+    rt->budget = BUDGET;
+    if (nested) {
+        drive_nested(rt, t);
+        return;
+    }
+    int n, status = resume(rt, t, co, NULL, nargs, &n);
+    if (rt->parked != NULL)
+        rest(rt, t);
+    else
+        came_back(rt, t, status, n);
 }
 
 /* The same with an eye on the clock, for loops that are being debugged. */
@@ -567,7 +587,6 @@ struct task *lull_spawn(lua_State *L, struct runtime *rt, int nargs, lull_scope 
     t->slot = rt->idle.slot[--rt->idle.count];
     lua_pushcfunction(co, body);
     lua_pushcfunction(co, lull_handler);
-    lua_pushlightuserdata(co, rt);
     lua_pushinteger(co, rt->task ? (lua_Integer)rt->task->slot << 32 | rt->task->id : 0);
     lua_xmove(L, co, 3);
     lua_insert(L, -nargs - 2);

@@ -9,8 +9,8 @@
 
 /* Places on the bottom of a task's stack. */
 enum {
-    LULL_AT_HANDLER = 1, LULL_AT_RUNTIME, LULL_AT_PARENT, LULL_AT_TASK, LULL_AT_SITE,
-    LULL_AT_LINE, LULL_AT_BODY
+    LULL_AT_HANDLER = 1, LULL_AT_PARENT, LULL_AT_TASK, LULL_AT_SITE, LULL_AT_LINE,
+    LULL_AT_BODY
 };
 
 /* The first half of lull_enter, where nothing stands in the way: no refusal, no

@@ -61,9 +61,9 @@ static int sleep_(lua_State *L)
 {
     int isnumber;
     struct runtime *rt = lull_runtime(L);
-    lua_Number seconds = lua_tonumberx(L, 1, &isnumber);
+    lua_Number seconds = (lua_Number)lua_tointegerx(L, 1, &isnumber); /* as 0 mostly is */
     if (!isnumber)
-        luaL_typeerror(L, 1, "number");
+        seconds = luaL_checknumber(L, 1);
     luaL_argcheck(L, seconds == seconds, 1, "not a number");
     return lull_may(L, rt) ? begin_sleep(L, rt, seconds) : lull_enter_slowly(L, rt, sleepk);
 }
