@@ -1,6 +1,7 @@
 /* The core opened to specs: a Lua module with a core of its own, whose insides it sees.
    Here are the containers and what all parts share; looper.c has the loop and the three
-   things to wait for, bare.c the selectors alone, toys.c descriptors of every kind. */
+   things to wait for, bare.c the selectors alone, toys.c descriptors of every kind,
+   blocks.c the arena. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -282,5 +283,6 @@ int luaopen_probe(lua_State *L)
     open_looper(L);
     open_bare(L);
     open_toys(L);
+    open_blocks(L);
     return 1;
 }

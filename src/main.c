@@ -369,7 +369,7 @@ int main(int argc, char **argv)
     }
     if (cl.version)
         print_version();
-    lua_State *L = luaL_newstate();
+    lua_State *L = lull_state_new();
     if (L == NULL)
         return say("cannot create state: not enough memory"), EXIT_FAILURE;
     lua_pushcfunction(L, protected_main);
@@ -377,6 +377,6 @@ int main(int argc, char **argv)
     if (status != LUA_OK)
         say(luaL_tolstring(L, -1, NULL));
     int code = status == LUA_OK ? (int)lua_tointeger(L, -1) : EXIT_FAILURE;
-    lua_close(L);
+    lull_state_close(L);
     return code;
 }

@@ -35,6 +35,7 @@ void newclass(lua_State *L, const char *name, const luaL_Reg *methods);
 void open_looper(lua_State *L);
 void open_bare(lua_State *L);
 void open_toys(lua_State *L);
+void open_blocks(lua_State *L);
 
 LULL_API int luaopen_probe(lua_State *L);
 

@@ -1,5 +1,5 @@
 /* What the rooms of the lull program ask of one another: setup.c prepares the process,
-   options.c reads the command line, main.c runs its chunks, interrupt.c is Ctrl-C, exit.c
+   state.c makes the Lua state, options.c reads the command line, main.c runs its chunks, interrupt.c is Ctrl-C, exit.c
    os.exit, prompt.c and editline.c the terminal that lua/lull/repl.lua talks to. */
 #ifndef LULL_PROGRAM_H
 #define LULL_PROGRAM_H
@@ -32,6 +32,12 @@ enum lull_order { LULL_RUN, LULL_HELP, LULL_BAD };
 
 /* Reads it.  LULL_HELP and LULL_BAD: all is said and nothing left to do. */
 enum lull_order lull_read_command_line(struct command_line *cl, int argc, char **argv);
+
+/* ---- state.c --------------------------------------------------------------------- */
+
+/* What luaL_newstate makes, with an allocator of ours; and its end. */
+lua_State *lull_state_new(void);
+void lull_state_close(lua_State *L);
 
 /* ---- setup.c --------------------------------------------------------------------- */
 
