@@ -103,6 +103,11 @@ void lull_io_retry(lull_io *io)
     io->watch.flags &= (uint8_t)~LULL_WATCH_DRAINED;
 }
 
+void lull_io_share(lull_io *io)
+{
+    io->watch.flags |= LULL_WATCH_SHARED;
+}
+
 void lull_io_close(lull_io *io)
 {
     lull_loop *loop = io->loop;

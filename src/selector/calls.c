@@ -1,9 +1,17 @@
 /* The four calls as a backend makes them that only knows when a descriptor is ready:
    try, and answer -EAGAIN where one would have to wait.  EINTR is retried here.  Whether
-   a descriptor is a socket is learned from the first call that says it is not. */
+   a descriptor is a socket is learned from the first call that says it is not.
+
+   Sockets need not be non-blocking for this, for there is MSG_DONTWAIT.  Other descriptors
+   have to, or be marked as shared: then poll(2) is asked before each call.  What it says
+   holds for one read, unless another program is quicker, and for a write of PIPE_BUF. */
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "selector.h"
@@ -24,15 +32,81 @@ static size_t bounded(size_t size)
     return size < INT_MAX ? size : INT_MAX;
 }
 
+static bool ready(int fd, short event)
+{
+    struct pollfd p = {.fd = fd, .events = event};
+    int n;
+    do
+        n = poll(&p, 1, 0);
+    while (n < 0 && errno == EINTR);
+    errno = EAGAIN;
+    return n != 0;
+}
+
+static ssize_t receive(lull_watch *w, void *data, size_t size)
+{
+    if (!(w->flags & LULL_WATCH_NOSOCK))
+        return recv(w->fd, data, size, MSG_DONTWAIT);
+    bool may = !(w->flags & LULL_WATCH_SHARED) || ready(w->fd, POLLIN);
+    return may ? read(w->fd, data, size) : -1;
+}
+
 int lull_call_recv(struct lull_selector *s, lull_watch *w, void *data, size_t size)
 {
     ssize_t n;
     (void)s;
     do
-        n = w->flags & LULL_WATCH_NOSOCK ? read(w->fd, data, bounded(size))
-                                         : recv(w->fd, data, bounded(size), MSG_DONTWAIT);
+        n = receive(w, data, bounded(size));
     while (n < 0 && again(w));
     return n < 0 ? -errno : (int)n;
+}
+
+/* write(2) that raises no SIGPIPE: where it would kill, it is blocked meanwhile, and the one
+   that was raised is taken away. */
+static ssize_t write_quietly(int fd, const void *data, size_t size)
+{
+    struct sigaction action;
+    sigset_t broken, before, pending;
+    const struct timespec now = {0};
+    if (sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler != SIG_DFL)
+        return write(fd, data, size);
+    sigemptyset(&broken);
+    sigaddset(&broken, SIGPIPE);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &broken, &before);
+    ssize_t n = write(fd, data, size);
+    int error = errno;
+    if (n < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE))
+        sigtimedwait(&broken, NULL, &now);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return n;
+}
+
+/* Piece by piece as long as there is room. */
+static ssize_t write_carefully(int fd, const char *data, size_t size)
+{
+    enum { MOST = 64 * 1024 };
+    size_t done = 0;
+    if (size > MOST)
+        size = MOST;
+    while (done < size && ready(fd, POLLOUT)) {
+        size_t piece = size - done < PIPE_BUF ? size - done : PIPE_BUF;
+        ssize_t n = write_quietly(fd, data + done, piece);
+        if (n < 0)
+            return done > 0 ? (ssize_t)done : n;
+        done += (size_t)n;
+    }
+    return done > 0 || size == 0 ? (ssize_t)done : -1;
+}
+
+static ssize_t transmit(lull_watch *w, const void *data, size_t size)
+{
+    if (!(w->flags & LULL_WATCH_NOSOCK))
+        return send(w->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (w->flags & LULL_WATCH_SHARED)
+        return write_carefully(w->fd, data, size);
+    return write_quietly(w->fd, data, size);
 }
 
 int lull_call_send(struct lull_selector *s, lull_watch *w, const void *data, size_t size)
@@ -40,9 +114,7 @@ int lull_call_send(struct lull_selector *s, lull_watch *w, const void *data, siz
     ssize_t n;
     (void)s;
     do
-        n = w->flags & LULL_WATCH_NOSOCK
-                ? write(w->fd, data, bounded(size))
-                : send(w->fd, data, bounded(size), MSG_DONTWAIT | MSG_NOSIGNAL);
+        n = transmit(w, data, bounded(size));
     while (n < 0 && again(w));
     return n < 0 ? -errno : (int)n;
 }
