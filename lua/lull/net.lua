@@ -1,5 +1,6 @@
 -- Connecting and listening: which address is tried when, and for how long.  The
 -- objects are made in C; how a listener serves is told in lull.serve.
+local connect = require "lull.connect"
 local core = require "lull.core"
 require "lull.serve"
 
@@ -73,48 +74,16 @@ end
 
 -- ---- connecting ---------------------------------------------------------------------
 
--- Binds to opts.bind: a host or {host, port}.
-local function bind_locally(socket, from)
-  if from == nil then return true end
-  if type(from) == "table" then return socket:bind(from[1], from[2] or 0) end
-  return socket:bind(from, 0)
-end
-
-local function tune(socket, opts)
-  if opts.nodelay ~= false then socket:setoption("nodelay", true) end
-  if opts.keepalive then socket:setoption("keepalive", true) end
-end
-
--- One address.  A socket that comes to nothing is closed when the function is left.
-local function attempt(address, port, opts, deadline)
-  local socket <close>, message, code = core.socket(address.family)
-  if not socket then return nil, message, code end
-  tune(socket, opts)
-  local ok
-  ok, message, code = bind_locally(socket, opts.bind)
-  if not ok then return nil, message, code end
-  socket:settimeout(left(deadline))
-  ok, message, code = socket:connect(address.host, port)
-  if not ok then return nil, message, code end
-  return core.stream(socket, opts)
-end
-
--- Each address in turn, until one answers or the time is over.
 function net.connect(host, port, opts)
   check_string(1, "connect", host)
   port = check_port("connect", port)
   opts = check_options(3, "connect", opts)
+  local delay = connect.delay(opts)
   core.enter()
   local deadline = time_limit("connect", opts)
   local addresses, message, code = core.resolve(host, "any", left(deadline), opts)
   if not addresses then return nil, message, code end
-  local stream
-  for _, address in ipairs(addresses) do
-    stream, message, code = attempt(address, port, opts, deadline)
-    if stream then return stream end
-    if deadline and core.now() >= deadline then break end
-  end
-  return nil, message, code
+  return connect.first(addresses, port, opts, deadline, delay)
 end
 
 function net.connect_unix(path, opts)
