@@ -348,6 +348,7 @@ static int protected_main(lua_State *L)
     int status = lua_pcall(L, 1, 0, cl.plain ? -3 : 0); /* tasks have a handler */
     bool interrupted = lull_interrupt_close();
     lull_prompt_close();
+    lull_finish_output(L);
     if (status != LUA_OK)
         complain(L);
     bool failed = status != LUA_OK || (failures(L) && !prompting);

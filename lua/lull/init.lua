@@ -24,7 +24,8 @@ local added = { lock = "sync", event = "sync", condition = "sync", semaphore = "
                 barrier = "sync", queue = "queue", priority_queue = "queue",
                 lifo_queue = "queue", task_local = "local", gather = "wait",
                 race = "wait",
-                wait = "wait", as_completed = "wait" }
+                wait = "wait", as_completed = "wait",
+                stdin = "stdio", stdout = "stdio", stderr = "stdio" }
 setmetatable(lull, { __index = function(t, key)
   local module
   if key == "selector" then

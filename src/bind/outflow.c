@@ -219,6 +219,8 @@ int lull_stream_write(lua_State *L, lull_loop *loop, struct stream *s)
     int top = lua_gettop(L), n = 0;
     if (s->flags & STREAM_SHUT)
         return refusal(s);
+    if (s->flags & STREAM_STANDARD)
+        lull_stdio_precede(L, loop);
     const char *data = NULL;
     if (s->head == NULL) {
         size_t size = 0;
@@ -244,6 +246,8 @@ ptrdiff_t lull_stream_pass(lua_State *L, lull_loop *loop, struct stream *s, int 
 {
     if (s->flags & STREAM_SHUT)
         return refusal(s);
+    if (s->flags & STREAM_STANDARD)
+        lull_stdio_precede(L, loop);
     int sent = s->head ? 0 : lull_io_send(loop, &s->io, data, n);
     if (sent < 0 && sent != -EAGAIN)
         return fail(s, sent);

@@ -41,7 +41,8 @@ enum {
     STREAM_SHUT = 4,      /* nothing more may be written: shut down, or out_error */
     STREAM_LINGERING = 8, /* closed, but still sending */
     STREAM_HELD = 16,
-    STREAM_CONNECTED = 32 /* a socket with a peer */
+    STREAM_CONNECTED = 32, /* a socket with a peer */
+    STREAM_STANDARD = 128 /* standard output or error */
 };
 
 /* In order of use: the first 200 bytes are what a request touches. */
@@ -211,6 +212,10 @@ int lull_stream_await_sent(lua_State *L, struct stream *s, int64_t deadline,
 
 /* Forgets what was not sent. */
 void lull_stream_drop(lua_State *L, struct stream *s);
+
+/* ---- stdiolib.c: before something is written to a standard file --------------------- */
+
+void lull_stdio_precede(lua_State *L, lull_loop *loop);
 
 /* ---- methods of the other rooms ---------------------------------------------------- */
 

@@ -7,6 +7,16 @@
 
 #include "compat.h"
 
+void lull_finish_output(lua_State *L)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    lua_getfield(L, -1, "lull.core");
+    lua_getfield(L, -1, "finish_output");
+    if (lua_pcall(L, 0, 0, 0) != LUA_OK)
+        lua_pop(L, 1);
+    lua_pop(L, 2);
+}
+
 /* exit ([code [, close]]), with upvalues runtime and the main task's coroutine. */
 static int os_exit(lua_State *L)
 {
@@ -15,6 +25,7 @@ static int os_exit(lua_State *L)
         code = lua_toboolean(L, 1) ? EXIT_SUCCESS : EXIT_FAILURE;
     else
         code = (int)luaL_optinteger(L, 1, EXIT_SUCCESS);
+    lull_finish_output(L);
     if (lua_toboolean(L, 2)) {
         struct runtime *rt = lull_runtime(L);
         rt->running = NULL; /* nothing can suspend any more */

@@ -71,6 +71,9 @@ bool lull_interrupt_close(void);
 
 /* ---- exit.c ---------------------------------------------------------------------- */
 
+/* Sends what lull.stdout and lull.stderr have not sent yet. */
+void lull_finish_output(lua_State *L);
+
 /* Makes os.exit(code, true) close the variables of the main task, which runs in L. */
 void lull_exit_open(lua_State *L);
 

@@ -51,18 +51,9 @@ int sys_standard(int n, bool *shared)
     return fd < 0 ? -errno : fd;
 }
 
-size_t sys_write_all(int fd, const void *data, size_t size)
+void sys_await_write(int fd)
 {
-    size_t done = 0;
-    while (done < size) {
-        struct pollfd ready = {.fd = fd, .events = POLLOUT};
-        ssize_t n = write(fd, (const char *)data + done, size - done);
-        if (n >= 0)
-            done += (size_t)n;
-        else if (errno == EAGAIN)
-            poll(&ready, 1, -1);
-        else if (errno != EINTR)
-            break;
-    }
-    return done;
+    struct pollfd ready = {.fd = fd, .events = POLLOUT};
+    while (poll(&ready, 1, -1) < 0 && errno == EINTR)
+        ;
 }

@@ -183,8 +183,7 @@ void sys_dns_drop(struct sys_dns *dns); /* frees it; may come after the loop is 
    of others too: see lull_io_share. */
 int sys_standard(int n, bool *shared);
 
-/* Writes all, however long it takes; less: the rest cannot be written. */
-size_t sys_write_all(int fd, const void *data, size_t size);
+void sys_await_write(int fd); /* blocks until it can be written to */
 
 /* ---- children: child.c --------------------------------------------------------------------- */
 
