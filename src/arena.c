@@ -18,6 +18,13 @@
 #define trim() (void)0
 #endif
 
+/* What is seldom called stays out of what is called all the time. */
+#if defined(__GNUC__)
+#define SELDOM __attribute__((noinline))
+#else
+#define SELDOM
+#endif
+
 /* Where memory is watched, every block is malloc's own. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define LARGEST 0
@@ -117,7 +124,7 @@ static struct slab *new_slab(struct arena *a, unsigned i)
 }
 
 /* A slab with a block to give, the first of its ring. */
-static struct slab *refill(struct arena *a, unsigned i)
+SELDOM static struct slab *refill(struct arena *a, unsigned i)
 {
     struct slab *s = a->current[i];
     while (s->free == NULL && !carve(s)) {
@@ -150,7 +157,7 @@ static inline void *take(struct arena *a, size_t size)
 }
 
 /* A slab that was full has room again, or one is empty: the last of its ring stays. */
-static void review(struct arena *a, struct slab *s)
+SELDOM static void review(struct arena *a, struct slab *s)
 {
     unsigned i = place(s->size);
     if (s->full) {
@@ -179,11 +186,13 @@ static inline void give(struct arena *a, void *ptr)
         review(a, s);
 }
 
-/* To another size, at least one of them large or of another slab. */
-static void *move(struct arena *a, void *ptr, size_t osize, size_t nsize)
+/* To another size. */
+SELDOM static void *resize(struct arena *a, void *ptr, size_t osize, size_t nsize)
 {
     if (osize > LARGEST && nsize > LARGEST)
         return realloc(ptr, nsize);
+    if (osize <= LARGEST && nsize <= LARGEST && place(osize) == place(nsize))
+        return ptr;
     void *to = nsize > LARGEST ? malloc(nsize) : take(a, nsize);
     if (to == NULL)
         return NULL;
@@ -202,14 +211,11 @@ void *arena_alloc(void *ud, void *ptr, size_t osize, size_t nsize)
             return NULL;
         return nsize <= LARGEST ? take(ud, nsize) : malloc(nsize);
     }
-    if (nsize == 0) {
-        if (osize <= LARGEST)
-            give(ud, ptr);
-        else
-            free(ptr);
-        return NULL;
-    }
-    if (osize <= LARGEST && nsize <= LARGEST && place(osize) == place(nsize))
-        return ptr;
-    return move(ud, ptr, osize, nsize);
+    if (nsize > 0)
+        return resize(ud, ptr, osize, nsize);
+    if (osize <= LARGEST)
+        give(ud, ptr);
+    else
+        free(ptr);
+    return NULL;
 }

@@ -111,7 +111,7 @@ static lull_waiter *next(lull_loop *loop)
     return container_of(link, lull_waiter, link);
 }
 
-void lull_run_next(lull_loop *loop)
+static inline void run_next(lull_loop *loop)
 {
     lull_waiter *w = next(loop);
     loop->fresh = false;
@@ -120,12 +120,17 @@ void lull_run_next(lull_loop *loop)
     w->run(loop, w);
 }
 
+void lull_run_next(lull_loop *loop)
+{
+    run_next(loop);
+}
+
 static int run_batch(lull_loop *loop)
 {
     int n = 0;
     list_move(&loop->batch, &loop->ready);
     for (; !list_empty(&loop->batch); n++) /* newcomers wait a turn */
-        lull_run_next(loop);
+        run_next(loop);
     loop->ran += (unsigned)n;
     return n;
 }

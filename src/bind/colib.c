@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+enum { ROOM = LUA_MINSTACK / 2 }; /* so many values fit in a C function that keeps few */
+
 /* How a nested coroutine came back to L: moves its n results (or its error) over.
    Returns their number, or -1 with the error on top. */
 static int take_results(lua_State *L, lua_State *co, int status, int n)
@@ -15,12 +17,13 @@ static int take_results(lua_State *L, lua_State *co, int status, int n)
         lua_xmove(co, L, 1);
         return -1;
     }
-    if (!lua_checkstack(L, n + 1)) {
+    if (n > ROOM && !lua_checkstack(L, n + 1)) {
         lua_pop(co, n);
         lua_pushliteral(L, "too many results to resume");
         return -1;
     }
-    lua_xmove(co, L, n);
+    if (n > 0)
+        lua_xmove(co, L, n);
     return n;
 }
 
@@ -52,7 +55,7 @@ static int resume(lua_State *L, lua_State *co, int i, int narg, lua_KFunction k)
         lua_pushliteral(L, "cannot resume a coroutine that waits");
         return -1;
     }
-    if (!lua_checkstack(co, narg)) {
+    if (narg > 0 && !lua_checkstack(co, narg)) {
         lua_pushliteral(L, "too many arguments to resume");
         return -1;
     }
@@ -60,7 +63,8 @@ static int resume(lua_State *L, lua_State *co, int i, int narg, lua_KFunction k)
         lua_pushliteral(L, "cannot resume outside of its loop's tasks a coroutine in a scope");
         return -1;
     }
-    lua_xmove(L, co, narg);
+    if (narg > 0)
+        lua_xmove(L, co, narg);
     if (rt->running != L) { /* of no task, or foreign code is between */
         int status = lua_resume(co, L, narg, &n);
         return take_results(L, co, status, n);
@@ -96,7 +100,9 @@ static lua_State *getco(lua_State *L)
 static int push_status(lua_State *L, lua_State *co, int n)
 {
     lua_pushboolean(L, n >= 0);
-    if (n >= 0) {
+    if (n == 0)
+        return 1;
+    if (n > 0) {
         lua_insert(L, -(n + 1));
         return n + 1;
     }

@@ -31,6 +31,13 @@ enum {
     PATIENCE = 1000 /* deliveries of a cancellation before the hard way */
 };
 
+/* What a switch seldom does stays out of the code of those that do not. */
+#if defined(__GNUC__)
+#define SELDOM __attribute__((noinline))
+#else
+#define SELDOM
+#endif
+
 static const char parked, linked;
 
 /* ---- parking ------------------------------------------------------------------------- */
@@ -47,6 +54,11 @@ static inline int yield(lua_State *L, struct runtime *rt, lua_KContext ctx, lua_
 {
     if (L == rt->base && !(rt->task->future.flags & LULL_ESCAPED))
         return lua_yieldk(L, 0, ctx, k);
+    if (L == rt->task->co && rt->outer != NULL) {
+        lua_pushlightuserdata(L, rt->outer);
+        lua_pushlightuserdata(L, (void *)&linked);
+        return lua_yieldk(L, 2, ctx, k);
+    }
     lua_pushlightuserdata(L, (void *)&parked);
     return lua_yieldk(L, 1, ctx, k);
 }
@@ -343,7 +355,7 @@ static int report_condemned(lua_State *L)
     return 0;
 }
 
-static void close_condemned(struct runtime *rt, struct task *t)
+SELDOM static void close_condemned(struct runtime *rt, struct task *t)
 {
     rt->running = NULL;
     rt->task = NULL;
@@ -356,7 +368,7 @@ static void close_condemned(struct runtime *rt, struct task *t)
 }
 
 /* The base coroutine came back without having parked: t has ended, and may be gone. */
-static void came_back(struct runtime *rt, struct task *t, int status, int n)
+SELDOM static void came_back(struct runtime *rt, struct task *t, int status, int n)
 {
     t->future.flags &= (uint8_t)~LULL_NESTED;
     rt->running = NULL;
@@ -406,18 +418,20 @@ static inline void rest(struct runtime *rt, struct task *t)
 
 /* Resumes the innermost coroutine of t, and as long as nested ones end or yield, those
    that had resumed them.  What stands on top of them, saying that they wait, goes. */
-static void drive_nested(struct runtime *rt, struct task *t)
+SELDOM static void drive_nested(struct runtime *rt, struct task *t)
 {
-    lua_State *co = t->co;
+    lua_State *co = t->co, *outer = NULL;
+    if (t->future.flags & LULL_NESTED)
+        outer = lull_link_of(co);
+    rt->base = outer == NULL ? co : outer;
+    for (lua_State *next = outer; next != NULL; next = lull_link_of(next))
+        rt->base = next;
     for (;;) {
-        lua_State *outer = co == rt->base ? NULL : lull_link_of(co);
         int n;
         if (outer != NULL || (t->future.flags & LULL_ESCAPED))
             lua_pop(co, outer != NULL ? 2 : 1);
         int status = resume(rt, t, co, outer, 0, &n);
         if (rt->parked != NULL) {
-            if (outer != NULL)
-                link_to(co, outer);
             rest(rt, t);
             return;
         }
@@ -428,23 +442,22 @@ static void drive_nested(struct runtime *rt, struct task *t)
         rt->child_status = status;
         rt->child_count = n;
         co = outer;
+        outer = co == rt->base ? NULL : lull_link_of(co);
     }
 }
 
 /* Has t go on, or begin.  It may have ended afterwards, and be gone any time. */
 static inline void drive(struct runtime *rt, struct task *t, int nargs)
 {
-    bool nested = t->future.flags & (LULL_NESTED | LULL_ESCAPED);
-    lua_State *co = t->co;
-    rt->base = nested ? lull_base_of(rt, t) : co;
     rt->task = t;
     rt->told = false;
     rt->budget = BUDGET;
-    if (nested) {
+    if (t->future.flags & (LULL_NESTED | LULL_ESCAPED)) {
         drive_nested(rt, t);
         return;
     }
-    int n, status = resume(rt, t, co, NULL, nargs, &n);
+    rt->base = t->co;
+    int n, status = resume(rt, t, t->co, NULL, nargs, &n);
     if (rt->parked != NULL)
         rest(rt, t);
     else
@@ -452,7 +465,7 @@ static inline void drive(struct runtime *rt, struct task *t, int nargs)
 }
 
 /* The same with an eye on the clock, for loops that are being debugged. */
-static void drive_watched(struct runtime *rt, struct task *t, int nargs)
+SELDOM static void drive_watched(struct runtime *rt, struct task *t, int nargs)
 {
     lull_pushtask(rt->L, rt, t); /* it may end */
     int64_t start = lull_watch_begin(rt);
@@ -460,7 +473,7 @@ static void drive_watched(struct runtime *rt, struct task *t, int nargs)
     lull_watch_end(rt, start);
 }
 
-static void run(struct runtime *rt, struct task *t, int nargs)
+static inline void run(struct runtime *rt, struct task *t, int nargs)
 {
     if (rt->slow)
         drive_watched(rt, t, nargs);
