@@ -2,11 +2,12 @@
 -- objects are made in C; how a listener serves is told in lull.serve.
 local connect = require "lull.connect"
 local core = require "lull.core"
+local secure = require "lull.secure"
 require "lull.serve"
 
 local net = {}
 
-local CONNECT_TIMEOUT = 30 -- seconds for resolution and connection together
+local CONNECT_TIMEOUT = 30 -- seconds for resolution, connection and handshake together
 local BACKLOG = 1024
 
 -- ---- arguments ----------------------------------------------------------------------
@@ -34,7 +35,6 @@ local no_options = {}
 local function check_options(n, name, opts)
   if opts == nil then return no_options end
   if type(opts) ~= "table" then complain("table", n, name, opts) end
-  if opts.tls then error(("'%s': this build of lull has no TLS"):format(name), 3) end
   return opts
 end
 
@@ -80,16 +80,23 @@ function net.connect(host, port, opts)
   opts = check_options(3, "connect", opts)
   local delay = connect.delay(opts)
   core.enter()
+  local context, tls, why = secure.client("connect", opts, host)
+  if context == nil then return nil, tls, why end
   local deadline = time_limit("connect", opts)
   local addresses, message, code = core.resolve(host, "any", left(deadline), opts)
   if not addresses then return nil, message, code end
-  return connect.first(addresses, port, opts, deadline, delay)
+  local stream
+  stream, message, code = connect.first(addresses, port, opts, deadline, delay)
+  if not stream or not context then return stream, message, code end
+  return secure.begin(stream, context, tls, host, tostring(port), deadline)
 end
 
 function net.connect_unix(path, opts)
   check_string(1, "connect_unix", path)
   opts = check_options(2, "connect_unix", opts)
   core.enter()
+  local context, tls, why = secure.client("connect_unix", opts, nil)
+  if context == nil then return nil, tls, why end
   local deadline = time_limit("connect_unix", opts)
   local socket <close>, message, code = core.socket("unix")
   if not socket then return nil, message, code end
@@ -97,7 +104,9 @@ function net.connect_unix(path, opts)
   local ok
   ok, message, code = socket:connect(path)
   if not ok then return nil, message, code end
-  return core.stream(socket, opts)
+  local stream = core.stream(socket, opts)
+  if not context then return stream end
+  return secure.begin(stream, context, tls, nil, path, deadline)
 end
 
 function net.pair(opts)
@@ -109,7 +118,7 @@ end
 
 -- ---- listening ----------------------------------------------------------------------
 
-local function listen_on(address, port, opts)
+local function listen_on(address, port, opts, context)
   local socket <close>, message, code = core.socket(address.family)
   if not socket then return nil, message, code end
   socket:setoption("reuseaddr", opts.reuse_address ~= false)
@@ -118,7 +127,7 @@ local function listen_on(address, port, opts)
   if ok then ok, message, code = socket:bind(address.host, port) end
   if ok then ok, message, code = socket:listen(opts.backlog or BACKLOG) end
   if not ok then return nil, message, code end
-  return core.listener(socket, opts)
+  return core.listener(socket, opts, context or nil)
 end
 
 -- "*" is every address of this machine: of both families where the system has both.
@@ -132,24 +141,26 @@ function net.listen(host, port, opts)
   check_string(1, "listen", host)
   port = check_port("listen", port)
   opts = check_options(3, "listen", opts)
+  local context, why, reason = secure.server("listen", opts)
+  if context == nil then return nil, why, reason end
   local addresses, message, code = core.resolve(host)
   if not addresses then return nil, message, code end
   local listener
   for _, address in ipairs(host == "*" and everywhere or addresses) do
-    listener, message, code = listen_on(address, port, opts)
+    listener, message, code = listen_on(address, port, opts, context)
     if listener or not not_here[code] then break end
   end
   return listener, message, code
 end
 
-local function listen_at(path, opts)
+local function listen_at(path, opts, context)
   local socket <close>, message, code = core.socket("unix")
   if not socket then return nil, message, code end
   local ok
   ok, message, code = socket:bind(path)
   if ok then ok, message, code = socket:listen(opts.backlog or BACKLOG) end
   if not ok then return nil, message, code end
-  return core.listener(socket, opts)
+  return core.listener(socket, opts, context or nil)
 end
 
 -- Does nobody listen at the socket path any more?
@@ -166,10 +177,12 @@ function net.listen_unix(path, opts)
   check_string(1, "listen_unix", path)
   opts = check_options(2, "listen_unix", opts)
   core.enter()
-  local listener, message, code = listen_at(path, opts)
+  local context, why, reason = secure.server("listen_unix", opts)
+  if context == nil then return nil, why, reason end
+  local listener, message, code = listen_at(path, opts, context)
   local again = code == "EADDRINUSE" and opts.reuse_address ~= false
   if again and stale(path) and core.unbind(path) then
-    listener, message, code = listen_at(path, opts)
+    listener, message, code = listen_at(path, opts, context)
   end
   return listener, message, code
 end

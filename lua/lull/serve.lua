@@ -8,6 +8,7 @@ local core = require "lull.core"
 local Listener = core.methods.Listener
 
 local MAX_CONNECTIONS = 10000
+local HANDSHAKE_TIMEOUT = 10 -- seconds
 local OUT_OF_DESCRIPTORS = 0.1 -- seconds until accepting is tried again
 
 local exhausted = { EMFILE = true, ENFILE = true, ENOBUFS = true, ENOMEM = true }
@@ -49,6 +50,19 @@ local function body(server)
   local exit, handler = server.exit, server.handler
   return function(stream)
     local _ <close> = exit
+    handler(stream)
+  end
+end
+
+-- The same under TLS, where the handshake comes first.
+local function secure_body(server)
+  local exit, handler, limit = server.exit, server.handler, server.handshake_timeout
+  return function(stream)
+    local _ <close> = exit
+    stream:settimeout(limit)
+    local ok, message = stream:handshake()
+    if not ok then error(message, 0) end
+    stream:settimeout(nil)
     handler(stream)
   end
 end
@@ -122,7 +136,7 @@ end)
 -- there is no end to those who come.
 function Server:accept()
   local listener, accept, spawn = self.listener, core.accept, core.spawn
-  local connection = body(self)
+  local connection = (core.is_secure(listener) and secure_body or body)(self)
   while true do
     local stream, message, code = accept(listener)
     if stream then
@@ -194,6 +208,7 @@ local function new_server(listener, handler, opts)
     listener = listener, handler = handler, grace = grace,
     on_error = opts.on_error or report,
     max_connections = positive(opts, "max_connections", MAX_CONNECTIONS),
+    handshake_timeout = positive(opts, "handshake_timeout", HANDSHAKE_TIMEOUT),
     tasks = {}, -- of the connections, with their streams
     count = 0,
   }

@@ -32,8 +32,8 @@ enum lull_class {
     LULL_FUTURE, LULL_TASK, LULL_CANCEL, LULL_LOOP, LULL_HANDLE, LULL_SCOPE, LULL_LOT,
     LULL_SELECTOR, LULL_SOCKET, LULL_STREAM, LULL_LISTENER, LULL_REQUEST, LULL_GROUP,
     LULL_TICKET, LULL_MANY, LULL_TLS, LULL_DATAGRAM, LULL_PROCESS, LULL_SIGNAL,
-    LULL_FILE, LULL_WATCHER, LULL_THREAD, LULL_CHANNEL, LULL_CLOCK, LULL_TRANSPORT,
-    LULL_PACKETS, LULL_CLASSES
+    LULL_FILE, LULL_TURN, LULL_ERRAND, LULL_DIRECTORY, LULL_WATCHER, LULL_THREAD,
+    LULL_CHANNEL, LULL_CLOCK, LULL_TRANSPORT, LULL_PACKETS, LULL_CLASSES
 };
 
 /* ---- the runtime: one per global state ---------------------------------------------- */
@@ -289,6 +289,12 @@ int lull_sock_detach(lua_State *L, struct runtime *rt, int i);
 /* The thread pool of the runtime, made at first use. */
 struct sys_pool;
 struct sys_pool *lull_pool(lua_State *L);
+
+/* ---- files: filelib.c ------------------------------------------------------------------ */
+
+/* The descriptor of the open File at i, its own position moved to where the File stands,
+   for somebody else to use (flush first); -1: it is closed.  Raises for what is no File. */
+int lull_file_fd(lua_State *L, struct runtime *rt, int i);
 
 /* ---- opening: each adds its functions to the table on top of the stack -------------------- */
 

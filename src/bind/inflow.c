@@ -45,6 +45,8 @@ int lull_stream_fill(lua_State *L, struct stream *s, size_t size)
 {
     if (s->flags & STREAM_ENDED)
         return s->in_error;
+    if (s->flags & STREAM_TLS)
+        return lull_tls_fill(L, s, size);
     if (s->in.data == NULL)
         return lull_stream_receive(L, s);
     void *ud;
@@ -70,11 +72,20 @@ void lull_stream_take_slowly(lua_State *L, struct stream *s, size_t n)
         free_buffer(L, s);
 }
 
+/* Does a task wait to read?  Under TLS the flusher may, too. */
+static bool is_read(const struct stream *s)
+{
+    const lull_list *l = s->io.readers.next;
+    if (l == &s->flusher.link)
+        l = l->next;
+    return l != &s->io.readers;
+}
+
 int lull_stream_reader(lua_State *L, struct stream *s, int rc)
 {
     if (!(s->flags & STREAM_OPEN))
-        return -ECANCELED;
-    if (!list_empty(&s->io.readers))
+        return s->in_error == -SYS_ETLS ? s->in_error : -ECANCELED;
+    if (is_read(s))
         return luaL_error(L, "another task is reading");
     if (rc != -ETIMEDOUT)
         return rc;

@@ -6,7 +6,7 @@
 #include "stream.h"
 
 enum { OPEN = 1 };  /* flags */
-enum { SPARE = 1 }; /* uservalue: a Stream for the next connection */
+enum { SPARE = 1, SECURITY }; /* uservalues: a Stream for the next connection; tls */
 
 struct listener {
     lull_io io;
@@ -14,6 +14,7 @@ struct listener {
     struct stream_options opts; /* of its streams */
     lull_list resting;          /* who waits for room, on that loop */
     lull_loop *loop;
+    struct sys_tls_context *tls; /* under which they are; NULL: none */
     uint32_t id;
     uint8_t flags;
 };
@@ -43,11 +44,16 @@ static void prepare(int fd, bool nodelay, bool keepalive)
         sys_setoption(fd, SYS_KEEPALIVE, 1);
 }
 
-/* listener (socket | fd [, opts]) -> Listener, which owns the descriptor from now on */
+/* listener (socket | fd [, opts [, tls]]) -> Listener, which owns the descriptor */
 static int listener(lua_State *L)
 {
     struct stream_options opts = lull_stream_options(L, 2);
-    struct listener *l = lull_newobject(L, LULL_LISTENER, sizeof *l, 1);
+    struct sys_tls_context *tls = lua_isnoneornil(L, 3) ? NULL : lull_checktls(L, 3);
+    lua_settop(L, 3);
+    struct listener *l = lull_newobject(L, LULL_LISTENER, sizeof *l, SECURITY);
+    lua_pushvalue(L, 3);
+    lua_setiuservalue(L, -2, SECURITY);
+    l->tls = tls;
     lull_io_init(&l->io, -1);
     list_init(&l->resting);
     l->timeout = -1;
@@ -69,7 +75,10 @@ static int take(lua_State *L, lull_loop *loop, struct listener *l)
 {
     if (lua_getiuservalue(L, 1, SPARE) == LUA_TNIL) {
         lua_pop(L, 1);
-        lull_newstream(L, &l->opts);
+        struct stream *s = lull_newstream(L, &l->opts);
+        int rc = l->tls ? lull_tls_begin(s, l->tls, NULL, NULL) : 0;
+        if (rc < 0)
+            return rc;
         lua_pushvalue(L, -1);
         lua_setiuservalue(L, 1, SPARE);
     }
@@ -174,6 +183,13 @@ static int rest(lua_State *L)
     return lull_enter(L, restk);
 }
 
+/* secure (listener) -> boolean: are its streams under TLS? */
+static int secure(lua_State *L)
+{
+    lua_pushboolean(L, checklistener(L)->tls != NULL);
+    return 1;
+}
+
 /* rouse (listener): there may be room now. */
 static int rouse(lua_State *L)
 {
@@ -253,6 +269,7 @@ static const luaL_Reg metamethods[] = {
 static const luaL_Reg functions[] = {
     {"listener", listener}, {"accept", accept_patiently},
     {"rest", rest},         {"rouse", rouse},
+    {"is_secure", secure},
     {NULL, NULL},
 };
 

@@ -88,12 +88,17 @@ static bool queue_string(lua_State *L, struct stream *s, int i, size_t n)
 
 /* ---- sending ----------------------------------------------------------------------- */
 
+static inline int transmit(lull_loop *loop, struct stream *s, const char *data, size_t n)
+{
+    return s->tls ? lull_tls_send(loop, s, data, n) : lull_io_send(loop, &s->io, data, n);
+}
+
 /* Sends from the front of the queue: 0 when it is empty, -EAGAIN: wait, or -errno. */
 static int drain(lua_State *L, lull_loop *loop, struct stream *s)
 {
     for (int i = 0; s->head && i < SENDS; i++) {
         struct chunk *c = s->head;
-        int n = c->size > 0 ? lull_io_send(loop, &s->io, c->data, c->size) : 0;
+        int n = c->size > 0 ? transmit(loop, s, c->data, c->size) : 0;
         if (n < 0)
             return n;
         c->data += n;
@@ -104,7 +109,9 @@ static int drain(lua_State *L, lull_loop *loop, struct stream *s)
             return -EAGAIN; /* the system is full */
         remove_first(L, s);
     }
-    return s->head ? -EAGAIN : 0;
+    if (s->head)
+        return -EAGAIN;
+    return s->tls ? lull_tls_farewell(loop, s) : 0;
 }
 
 /* Nothing more can be sent. */
@@ -136,23 +143,47 @@ static void come_to_end(lua_State *L, lull_loop *loop, struct stream *s)
     s->flags &= (uint8_t)~STREAM_HELD;
     if (s->flags & STREAM_LINGERING)
         lull_stream_finish(L, s);
-    else if (s->flags & STREAM_SHUT && s->out_error == 0)
+    else if (s->flags & STREAM_SHUT && s->out_error == 0) {
         fail(s, sys_shutdown(s->io.watch.fd, LULL_WRITE));
+        if (s->tls)
+            sys_tls_shut(s->tls, LULL_WRITE);
+    }
 }
 
-void lull_stream_flush(lull_loop *loop, lull_waiter *w)
+static int wait_to_send(lull_loop *loop, struct stream *s)
 {
-    struct stream *s = container_of(w, struct stream, flusher);
-    lua_State *L = ((struct runtime *)lull_loop_user(loop))->L;
-    int rc = w->status < 0 ? w->status : drain(L, loop, s);
-    if (rc == -EAGAIN)
-        rc = lull_io_wait(loop, &s->io, LULL_WRITE, w);
+    unsigned event = s->tls ? lull_tls_wants(s) : LULL_WRITE;
+    return lull_io_wait(loop, &s->io, event, &s->flusher);
+}
+
+/* Sends what can be sent, unless there is a reason not to. */
+static void flush(lua_State *L, lull_loop *loop, struct stream *s, int rc)
+{
+    if (rc == 0)
+        rc = drain(L, loop, s);
+    bool waits = rc == -EAGAIN;
+    if (waits)
+        rc = wait_to_send(loop, s);
     if (rc < 0)
         fail(s, rc);
-    if (rc < 0 || s->head == NULL)
+    if (rc < 0 || !waits)
         come_to_end(L, loop, s);
     else if (s->queued <= s->opts.high_water)
         wake_writers(loop, s);
+}
+
+/* -ECANCELED was meant for readers, among whom it waits for a handshake. */
+void lull_stream_flush(lull_loop *loop, lull_waiter *w)
+{
+    struct stream *s = container_of(w, struct stream, flusher);
+    int status = w->status == -ECANCELED ? 0 : w->status;
+    flush(((struct runtime *)lull_loop_user(loop))->L, loop, s, status);
+}
+
+void lull_stream_push(lua_State *L, lull_loop *loop, struct stream *s)
+{
+    if (list_empty(&s->flusher.link))
+        flush(L, loop, s, 0);
 }
 
 static int give_up(lua_State *L, struct stream *s, int rc)
@@ -167,7 +198,7 @@ static int begin_flush(lua_State *L, lull_loop *loop, struct stream *s, int i)
 {
     if (s->head == NULL || !list_empty(&s->flusher.link))
         return 0; /* it waits already, or is about to run */
-    int rc = lull_io_wait(loop, &s->io, LULL_WRITE, &s->flusher);
+    int rc = wait_to_send(loop, s);
     if (rc < 0)
         return give_up(L, s, rc);
     if (!(s->flags & STREAM_HELD)) {
@@ -225,7 +256,7 @@ int lull_stream_write(lua_State *L, lull_loop *loop, struct stream *s)
     if (s->head == NULL) {
         size_t size = 0;
         data = join(L, s, top, &size);
-        n = data && size > 0 ? lull_io_send(loop, &s->io, data, size) : 0;
+        n = data && size > 0 ? transmit(loop, s, data, size) : 0;
         if (n < 0 && n != -EAGAIN)
             return fail(s, n);
         n = n < 0 ? 0 : n;
@@ -248,12 +279,15 @@ ptrdiff_t lull_stream_pass(lua_State *L, lull_loop *loop, struct stream *s, int 
         return refusal(s);
     if (s->flags & STREAM_STANDARD)
         lull_stdio_precede(L, loop);
-    int sent = s->head ? 0 : lull_io_send(loop, &s->io, data, n);
+    int sent = s->head ? 0 : transmit(loop, s, data, n);
     if (sent < 0 && sent != -EAGAIN)
         return fail(s, sent);
     sent = sent < 0 ? 0 : sent;
-    if ((size_t)sent < n && !queue_copy(L, s, data + sent, n - (size_t)sent))
+    if ((size_t)sent < n && !queue_copy(L, s, data + sent, n - (size_t)sent)) {
+        if (s->tls && sys_tls_torn(s->tls))
+            return fail(s, -ENOMEM);
         return sent > 0 ? sent : -ENOMEM;
+    }
     int rc = begin_flush(L, loop, s, i);
     return rc < 0 ? rc : (ptrdiff_t)n;
 }
@@ -262,9 +296,10 @@ ptrdiff_t lull_stream_pass(lua_State *L, lull_loop *loop, struct stream *s, int 
 
 int lull_stream_writer(const struct stream *s, int rc)
 {
-    if (rc < 0 && rc != -ETIMEDOUT)
+    bool told = s->out_error == -SYS_ETLS; /* who waited for a handshake, all of them */
+    if (rc < 0 && rc != -ETIMEDOUT && !told)
         return rc;
-    return s->flags & STREAM_OPEN ? s->out_error : -ECANCELED;
+    return told || s->flags & STREAM_OPEN ? s->out_error : -ECANCELED;
 }
 
 int lull_stream_await_sent(lua_State *L, struct stream *s, int64_t deadline,

@@ -8,7 +8,10 @@
 
    Writing goes straight to the system while it takes all.  The rest waits in chunks, sent
    by a waiter of the stream's own, on the loop, outside of any task; until they are sent
-   the stream is held. */
+   the stream is held.
+
+   Under TLS both happen on the same paths, with sys_tls between the buffers and the
+   system; tlsflow.c tells how.  What is waiting in chunks is not encrypted yet. */
 #ifndef LULL_STREAM_H
 #define LULL_STREAM_H
 
@@ -42,6 +45,7 @@ enum {
     STREAM_LINGERING = 8, /* closed, but still sending */
     STREAM_HELD = 16,
     STREAM_CONNECTED = 32, /* a socket with a peer */
+    STREAM_TLS = 64,
     STREAM_STANDARD = 128 /* standard output or error */
 };
 
@@ -61,6 +65,7 @@ struct stream {
     size_t queued;              /* bytes in there */
     uint64_t sent;              /* bytes that have left it, so far */
     struct chunk *tail;
+    struct sys_tls *tls;        /* NULL: what is sent is what was written */
     lull_waiter flusher;        /* sends them */
     lull_timer patience;        /* how long a closed stream may linger */
     lull_list writers;          /* who waits for them to be sent */
@@ -84,6 +89,12 @@ int lull_stream_adopt(lua_State *L, int i);
 
 /* Closes the descriptor, drops what was not sent and wakes all who wait. */
 void lull_stream_finish(lua_State *L, struct stream *s);
+
+/* The loop to send on from outside of tasks, or NULL. */
+static inline lull_loop *lull_stream_loop(const struct stream *s)
+{
+    return s->io.loop ? s->io.loop : s->rt->loop;
+}
 
 /* The Stream at i, or the usual argument error; the second raises when it is closed. */
 struct stream *lull_checkstream(lua_State *L, int i);
@@ -142,8 +153,9 @@ int lull_stream_end(struct stream *s, int n);
 /* Nothing is left over, and nothing speaks against receiving for a task woken with rc. */
 static inline bool lull_stream_fresh(const struct stream *s, int rc)
 {
-    return rc == 0 && (s->flags & (STREAM_OPEN | STREAM_ENDED)) == STREAM_OPEN &&
-           s->in.data == NULL && list_empty(&s->io.readers);
+    unsigned flags = s->flags & (STREAM_OPEN | STREAM_ENDED | STREAM_TLS);
+    return rc == 0 && flags == STREAM_OPEN && s->in.data == NULL &&
+           list_empty(&s->io.readers);
 }
 
 /* Receives into the scratch, which is the empty buffer then.  Results as of fill. */
@@ -193,6 +205,9 @@ int lull_stream_await(lua_State *L, struct stream *s, int slot, lua_KFunction k)
 /* The run of a stream's flusher. */
 void lull_stream_flush(lull_loop *loop, lull_waiter *w);
 
+/* The same at once, unless the flusher is at work. */
+void lull_stream_push(lua_State *L, lull_loop *loop, struct stream *s);
+
 /* Takes the strings from 2 to the top of the Lua stack, below which is the stream: sends
    what can be sent now.  0, or why they were not taken. */
 int lull_stream_write(lua_State *L, lull_loop *loop, struct stream *s);
@@ -212,6 +227,32 @@ int lull_stream_await_sent(lua_State *L, struct stream *s, int64_t deadline,
 
 /* Forgets what was not sent. */
 void lull_stream_drop(lua_State *L, struct stream *s);
+
+/* ---- tlsflow.c: the same under TLS, for streams that have it ----------------------- */
+
+/* As lull_stream_fill, lull_io_send, and what is to be done when no chunk is left. */
+int lull_tls_fill(lua_State *L, struct stream *s, size_t size);
+int lull_tls_send(lull_loop *loop, struct stream *s, const char *data, size_t n);
+int lull_tls_farewell(lull_loop *loop, struct stream *s);
+
+/* What the flusher must wait for. */
+unsigned lull_tls_wants(const struct stream *s);
+
+/* Has everything been sent? */
+static inline bool lull_stream_whole(const struct stream *s)
+{
+    return s->head == NULL && (s->tls == NULL || !sys_tls_unsent(s->tls));
+}
+
+/* Begins TLS on s, on the server's side or with the server that must have this name; key
+   is that of its sessions.  Never twice; -errno. */
+int lull_tls_begin(struct stream *s, struct sys_tls_context *c, const char *name,
+                   const char *key);
+
+/* ---- tlslib.c: its options --------------------------------------------------------- */
+
+/* The context of the TLSContext at i. */
+struct sys_tls_context *lull_checktls(lua_State *L, int i);
 
 /* ---- stdiolib.c: before something is written to a standard file --------------------- */
 

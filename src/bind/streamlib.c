@@ -81,7 +81,7 @@ void lull_stream_open(lua_State *L, struct stream *s, int fd,
                       const struct sys_address *peer)
 {
     s->io.watch.fd = fd;
-    s->flags = peer->size > 0 ? STREAM_OPEN | STREAM_CONNECTED : STREAM_OPEN;
+    s->flags |= peer->size > 0 ? STREAM_OPEN | STREAM_CONNECTED : STREAM_OPEN;
     s->id = ++s->rt->streams;
     lull_own(s->rt, fd, true);
     if (peer->size > 0 && peer->size <= sizeof s->peer && sys_family(peer) != SYS_UNIX) {
@@ -136,15 +136,6 @@ static int peer_of(const struct stream *s, struct sys_address *a)
         return sys_peer(s->io.watch.fd, a);
     memcpy(a->bytes, s->peer, s->peer_size);
     return 0;
-}
-
-int lull_stream_fail(lua_State *L, struct stream *s, int rc)
-{
-    struct sys_address a;
-    char text[SYS_TEXT];
-    bool known = (s->peer_size || s->io.watch.fd >= 0) && peer_of(s, &a) == 0;
-    const char *where = known ? sys_text(&a, text) : "";
-    return lull_pushfail(L, rc, *where ? where : NULL);
 }
 
 int lull_pushaddress(lua_State *L, const struct sys_address *a)
@@ -238,6 +229,8 @@ static int detach(lua_State *L, struct stream *s)
         lull_release(L, s);
     if (s->flags & STREAM_LINGERING && loop)
         lull_linger(loop, -1);
+    if (s->tls)
+        sys_tls_close(s->tls);
     s->flags = 0;
     cancel_all(loop, &s->writers);
     lull_io_close(&s->io);
@@ -259,10 +252,12 @@ static void swallow(lua_State *L, struct stream *s)
             break;
 }
 
-/* Who did not get everything must not take what he has for the whole: he gets a reset. */
+/* Who did not get everything must not take what he has for the whole: he gets a reset.
+   Who has made TLS fail is told so by an alert, which a reset might overtake. */
 static void finish(lua_State *L, struct stream *s)
 {
-    bool whole = s->head == NULL && s->out_error == 0;
+    bool well = s->out_error == 0 || s->out_error == -SYS_ETLS;
+    bool whole = well && lull_stream_whole(s);
     int fd = detach(L, s);
     if (whole)
         sys_close(fd);
@@ -289,10 +284,19 @@ static void leave(lua_State *L, struct stream *s)
     }
 }
 
+/* Where nothing else is to be sent, the end is told at once. */
+static void notify(struct stream *s)
+{
+    lull_loop *loop = lull_stream_loop(s);
+    bool idle = s->head == NULL && list_empty(&s->flusher.link);
+    if (s->tls && loop && idle && sys_tls_notify(s->tls, loop) == -EAGAIN)
+        lull_io_wait(loop, &s->io, LULL_WRITE, &s->flusher);
+}
+
 static bool linger(struct stream *s)
 {
     lull_loop *loop = s->io.loop;
-    if (s->head == NULL || loop == NULL || list_empty(&s->flusher.link))
+    if (lull_stream_whole(s) || loop == NULL || list_empty(&s->flusher.link))
         return false;
     int64_t deadline = lull_after(loop, s->opts.linger);
     if (s->opts.linger <= 0 ||
@@ -303,15 +307,36 @@ static bool linger(struct stream *s)
     return true;
 }
 
-/* stream:close (): never suspends; what was written is still sent. */
+/* Ends s for the script: never suspends; what was written is still sent. */
+static void end(lua_State *L, struct stream *s)
+{
+    leave(L, s);
+    notify(s);
+    if (!linger(s))
+        lull_stream_finish(L, s);
+}
+
+/* A handshake that has failed closes the stream, once it has been told. */
+int lull_stream_fail(lua_State *L, struct stream *s, int rc)
+{
+    struct sys_address a;
+    char text[SYS_TEXT];
+    bool known = (s->peer_size || s->io.watch.fd >= 0) && peer_of(s, &a) == 0;
+    const char *where = known ? sys_text(&a, text) : "";
+    where = *where ? where : NULL;
+    if (s->flags & STREAM_OPEN && s->tls && sys_tls_failure(s->tls))
+        end(L, s);
+    if (rc == -SYS_ETLS)
+        return lull_pushcode(L, "ETLS", sys_tls_why(s->tls), where);
+    return lull_pushfail(L, rc, where);
+}
+
+/* stream:close () */
 static int stream_close(lua_State *L)
 {
     struct stream *s = lull_checkstream(L, 1);
-    if (s->flags & STREAM_OPEN) {
-        leave(L, s);
-        if (!linger(s))
-            lull_stream_finish(L, s);
-    }
+    if (s->flags & STREAM_OPEN)
+        end(L, s);
     return 0;
 }
 
@@ -331,9 +356,27 @@ static int stream_gc(lua_State *L)
     struct stream *s = lua_touserdata(L, 1);
     if (s->flags & (STREAM_OPEN | STREAM_LINGERING)) {
         leave(L, s);
+        notify(s);
         finish(L, s);
     }
+    if (s->tls)
+        sys_tls_free(s->tls);
+    s->tls = NULL;
     return 0;
+}
+
+/* The writing side ends when the peer has been told, and that may take a handshake. */
+static void shut_tls(lua_State *L, struct stream *s, unsigned how)
+{
+    lull_loop *loop = lull_stream_loop(s);
+    if (loop == NULL)
+        luaL_error(L, "no loop is running");
+    if (how & LULL_READ)
+        sys_tls_shut(s->tls, LULL_READ);
+    if (how & LULL_WRITE && !(s->flags & STREAM_SHUT)) {
+        s->flags |= STREAM_SHUT;
+        lull_stream_push(L, loop, s);
+    }
 }
 
 /* stream:shutdown ("read" | "write" | "both") -> stream: the writing side ends when what
@@ -345,9 +388,11 @@ static int stream_shutdown(lua_State *L)
     struct stream *s = lull_openstream(L, 1);
     unsigned how = directions[luaL_checkoption(L, 2, NULL, names)];
     bool again = s->flags & STREAM_SHUT, pending = s->head != NULL;
+    if (s->tls)
+        shut_tls(L, s, how);
     if (how & LULL_WRITE)
         s->flags |= STREAM_SHUT;
-    if (again || pending)
+    if (again || pending || s->tls)
         how &= LULL_READ;
     int rc = how ? sys_shutdown(s->io.watch.fd, how) : 0;
     if (rc < 0)

@@ -248,4 +248,75 @@ void sys_ear_close(struct sys_ear *ear);
 /* Makes fd[0] wait for the next signal; look at the counts after this. */
 void sys_ear_drain(struct sys_ear *ear);
 
+/* ---- TLS: tlscontext.c, tls.c ------------------------------------------------------------- */
+
+/* A failure of TLS is -SYS_ETLS, and why can be asked for. */
+enum { SYS_ETLS = 20000, SYS_WHY = 200, SYS_STAMP = 80, SYS_TLS_NAME = 256 };
+
+enum sys_verify { SYS_VERIFY_NO, SYS_VERIFY_GIVEN, SYS_VERIFY };
+
+struct sys_tls_options {
+    bool server;
+    enum sys_verify verify; /* of a server: GIVEN asks for a certificate, VERIFY insists */
+    int min_version, max_version; /* 10 .. 13; 0: the newest */
+    const char *ca_file, *ca_path, *cert_file, *key_file, *ciphers; /* or NULL */
+    const char *alpn; /* names, each behind its length */
+    size_t alpn_size;
+    const char *id;   /* of all the options together */
+    size_t id_size;
+    lull_alloc alloc;
+    void *ud;
+};
+
+/* What connections have in common, shared by reference.  A failure tells where (the name
+   of a file or an option, or NULL) and, when it is -SYS_ETLS, why. */
+struct sys_tls_context;
+int sys_tls_context_new(struct sys_tls_context **out, const struct sys_tls_options *o,
+                        const char **where, char why[SYS_WHY]);
+void sys_tls_context_drop(struct sys_tls_context *c);
+bool sys_tls_verifies(const struct sys_tls_context *c); /* is the host's name checked? */
+
+/* What changes when a file is replaced; "" when there is none. */
+void sys_tls_stamp(const char *path, char out[SYS_STAMP]);
+
+/* A connection on io, which has its descriptor before the first call that takes a loop. */
+struct sys_tls;
+struct buffer;
+int sys_tls_new(struct sys_tls **out, struct sys_tls_context *c, lull_io *io);
+void sys_tls_close(struct sys_tls *t); /* only why and free may follow */
+void sys_tls_free(struct sys_tls *t);
+
+/* Takes what was received already; it comes before what io receives. */
+void sys_tls_feed(struct sys_tls *t, struct buffer *early);
+
+/* A client's: the name that the server must have, and the key under which sessions are
+   kept to be resumed.  -EINVAL: that is no name. */
+int sys_tls_expect(struct sys_tls *t, const char *name, const char *key);
+
+/* -EAGAIN: call again when there is something to receive or, while there is something
+   unsent, when that can be sent.  Every other failure is for good. */
+int sys_tls_handshake(struct sys_tls *t, lull_loop *loop);
+/* The others do the handshake first.  recv returns 0 at the end that the peer has told. */
+int sys_tls_recv(struct sys_tls *t, lull_loop *loop, char *data, size_t size);
+/* Returns how many bytes are with the system; what was not is to be shown again. */
+int sys_tls_send(struct sys_tls *t, lull_loop *loop, const char *data, size_t size);
+int sys_tls_flush(struct sys_tls *t, lull_loop *loop); /* what is unsent */
+int sys_tls_notify(struct sys_tls *t, lull_loop *loop); /* tells the peer that we end */
+void sys_tls_shut(struct sys_tls *t, unsigned how); /* so io has been shut down */
+
+bool sys_tls_shaken(const struct sys_tls *t);  /* is the handshake done? */
+int sys_tls_failure(const struct sys_tls *t);  /* what has ended it, or 0 */
+bool sys_tls_unsent(const struct sys_tls *t);
+bool sys_tls_torn(const struct sys_tls *t);    /* must something be shown again? */
+const char *sys_tls_why(const struct sys_tls *t);
+
+struct sys_tls_info {
+    const char *version, *cipher, *server_name, *alpn; /* the latter two may be NULL */
+    size_t alpn_size;
+    bool verified, resumed;
+};
+void sys_tls_info(const struct sys_tls *t, struct sys_tls_info *info);
+/* Writes the peer's certificate if it fits; its size, 0: it has none, or -ENOMEM. */
+ptrdiff_t sys_tls_certificate(const struct sys_tls *t, char *out, size_t size);
+
 #endif
