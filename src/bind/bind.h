@@ -32,8 +32,9 @@ enum lull_class {
     LULL_FUTURE, LULL_TASK, LULL_CANCEL, LULL_LOOP, LULL_HANDLE, LULL_SCOPE, LULL_LOT,
     LULL_SELECTOR, LULL_SOCKET, LULL_STREAM, LULL_LISTENER, LULL_REQUEST, LULL_GROUP,
     LULL_TICKET, LULL_MANY, LULL_TLS, LULL_DATAGRAM, LULL_PROCESS, LULL_SIGNAL,
-    LULL_FILE, LULL_TURN, LULL_ERRAND, LULL_DIRECTORY, LULL_WATCHER, LULL_THREAD,
-    LULL_CHANNEL, LULL_CLOCK, LULL_TRANSPORT, LULL_PACKETS, LULL_CLASSES
+    LULL_FILE, LULL_TURN, LULL_ERRAND, LULL_DIRECTORY, LULL_WATCHER, LULL_THREAD, LULL_CALL,
+    LULL_PARCEL, LULL_CLOCK, LULL_TRANSPORT,
+    LULL_PACKETS, LULL_CLASSES
 };
 
 /* ---- the runtime: one per global state ---------------------------------------------- */
@@ -77,6 +78,7 @@ struct runtime {
     int owned_size;
     struct loop *loops;  /* every open loop */
     char *scratch;       /* see lull_scratch; NULL while somebody has it */
+    struct worker *worker; /* whose state this is, when it runs on a thread: worker.c */
 };
 
 enum { LULL_SCRATCH = 64 * 1024 };
@@ -320,7 +322,11 @@ void lull_open_signal(lua_State *L);
 void lull_open_stdio(lua_State *L); /* standard streams */
 void lull_open_fs(lua_State *L);
 void lull_open_thread(lua_State *L);
+void lull_open_call(lua_State *L); /* called by the former */
 void lull_open_clock(lua_State *L); /* clocks of the host */
+
+/* core.c: opens the core, and has require find "lull" and its modules, in a new state. */
+void lull_open_preloaded(lua_State *L);
 void lull_open_transport(lua_State *L); /* transports of protocols */
 
 #endif

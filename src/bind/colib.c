@@ -66,14 +66,14 @@ static int resume(lua_State *L, lua_State *co, int i, int narg, lua_KFunction k)
     if (narg > 0)
         lua_xmove(L, co, narg);
     if (rt->running != L) { /* of no task, or foreign code is between */
-        int status = lua_resume(co, L, narg, &n);
+        int status = lull_resume(rt, co, L, narg, &n);
         return take_results(L, co, status, n);
     }
     lull_scope *outer = rt->task->scope;
     if (rt->paused)
         lull_scope_resume(L, rt, i);
     rt->running = lua_isyieldable(L) ? co : NULL;
-    int status = lua_resume(co, L, narg, &n);
+    int status = lull_resume(rt, co, L, narg, &n);
     if (rt->parked)
         return lull_park_around(L, co, (lua_KContext)outer, k);
     came_back(L, rt, i, status, outer);

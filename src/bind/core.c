@@ -330,6 +330,16 @@ int luaopen_lull_core(lua_State *L)
     return 1;
 }
 
+void lull_open_preloaded(lua_State *L)
+{
+    luaopen_lull_core(L);
+    preload(L);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    lua_pushcfunction(L, luaopen_lull);
+    lua_setfield(L, -2, "lull");
+    lua_pop(L, 2);
+}
+
 int luaopen_lull(lua_State *L)
 {
     luaopen_lull_core(L);

@@ -49,6 +49,9 @@ static int report_slow(lua_State *L)
 
 int64_t lull_watch_begin(struct runtime *rt)
 {
+    struct task *t = rt->worker ? lull_test(rt->L, rt, -1, LULL_TASK) : NULL;
+    if (t != NULL) /* it is looked at because its thread shall end */
+        lull_worker_watch(rt->worker, t->co);
     lull_refresh(rt->loop);
     return lull_now(rt->loop);
 }

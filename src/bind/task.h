@@ -43,6 +43,18 @@ lua_State *lull_base_of(struct runtime *rt, struct task *t); /* its outermost co
 /* The coroutine child, resumed by L, has parked: L waits around it, then k goes on. */
 int lull_park_around(lua_State *L, lua_State *child, lua_KContext ctx, lua_KFunction k);
 
+/* worker.c: on other threads it is known which coroutine runs. */
+void lull_worker_watch(struct worker *w, lua_State *co); /* co is about to be resumed */
+int lull_worker_resume(struct worker *w, lua_State *co, lua_State *from, int nargs,
+                       int *nresults);
+static inline int lull_resume(struct runtime *rt, lua_State *co, lua_State *from, int nargs,
+                              int *nresults)
+{
+    if (rt->worker != NULL)
+        return lull_worker_resume(rt->worker, co, from, nargs, nresults);
+    return lua_resume(co, from, nargs, nresults);
+}
+
 /* refuse.c: raises why L cannot suspend. */
 int lull_refuse(lua_State *L, struct runtime *rt);
 

@@ -11,11 +11,11 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "list.h"
+#include "nudge.h"
 
 enum { PATIENCE = 10 }; /* seconds that a thread waits for the next job */
 
@@ -121,7 +121,13 @@ void sys_pool_free(struct sys_pool *pool)
 
 /* ---- on a thread --------------------------------------------------------------------------- */
 
-/* Waits for a job; NULL: there was none for so long that the thread shall end. */
+static bool is_wanted(const struct lane *lane)
+{
+    return !lane->pool->closing && lane->threads <= lane->limit;
+}
+
+/* Waits for a job; NULL: there was none for so long that the thread shall end.  One that is
+   not wanted any more passes on the signal that may have woken it. */
 static sys_job *take(struct lane *lane)
 {
     struct timespec until;
@@ -129,10 +135,12 @@ static sys_job *take(struct lane *lane)
     until.tv_sec += PATIENCE;
     int rc = 0;
     lane->idle++;
-    while (list_empty(&lane->queue) && rc == 0 && !lane->pool->closing)
+    while (list_empty(&lane->queue) && rc == 0 && is_wanted(lane))
         rc = pthread_cond_timedwait(&lane->more, &lane->pool->lock, &until);
     lane->idle--;
-    if (list_empty(&lane->queue) || lane->pool->closing)
+    if (!list_empty(&lane->queue) && !is_wanted(lane))
+        pthread_cond_signal(&lane->more);
+    if (list_empty(&lane->queue) || !is_wanted(lane))
         return NULL;
     lane->queued--;
     return container_of(list_pop(&lane->queue), sys_job, link);
@@ -174,6 +182,7 @@ static void *run_thread(void *arg)
     pthread_mutex_lock(&pool->lock);
     for (sys_job *job; (job = take(t->lane)) != NULL;) {
         job->state = RUNNING;
+        job->thread = t->id;
         t->busy = true;
         pthread_mutex_unlock(&pool->lock);
         job->work(job);
@@ -186,21 +195,17 @@ static void *run_thread(void *arg)
     return NULL;
 }
 
-/* A signal must never find one of these threads: it is the loop's, or the host's. */
+/* Under the lock, which the thread takes first: it finds its id written. */
 static int start(struct lane *lane)
 {
     struct thread *t = calloc(1, sizeof *t);
     if (t == NULL)
         return -ENOMEM;
     t->lane = lane;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&t->id, NULL, run_thread, t);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int rc = sys_thread_start(&t->id, run_thread, t);
     if (rc != 0) {
         free(t);
-        return -rc;
+        return rc;
     }
     list_push(&lane->pool->threads, &t->link);
     lane->threads++;
@@ -284,6 +289,31 @@ int sys_pool_submit(struct sys_pool *pool, lull_loop *loop, enum sys_lane which,
     }
     pthread_mutex_unlock(&pool->lock);
     return rc;
+}
+
+void sys_job_nudge(sys_job *job)
+{
+    if (job->pool == NULL)
+        return;
+    pthread_mutex_lock(&job->pool->lock);
+    if (job->state == RUNNING)
+        sys_nudge(job->thread);
+    pthread_mutex_unlock(&job->pool->lock);
+}
+
+int sys_pool_limit(struct sys_pool *pool, enum sys_lane which, unsigned n)
+{
+    if (n == 0)
+        return -EINVAL;
+    struct lane *lane = &pool->lanes[which];
+    pthread_mutex_lock(&pool->lock);
+    lane->limit = n;
+    for (unsigned i = 0; i < lane->queued && lane->threads < n; i++)
+        if (start(lane) < 0)
+            break;
+    pthread_cond_broadcast(&lane->more); /* those too many go */
+    pthread_mutex_unlock(&pool->lock);
+    return 0;
 }
 
 void sys_job_drop(sys_job *job)

@@ -118,6 +118,12 @@ int sys_pool_submit(struct sys_pool *pool, lull_loop *loop, enum sys_lane lane,
    thread comes back from it.  Not to be called while its loop is being freed. */
 void sys_job_drop(sys_job *job);
 
+/* Nudges (nudge.h) the thread that is in the middle of job, if one is. */
+void sys_job_nudge(sys_job *job);
+
+/* How many threads a lane may have, from 1; more than have work now end in a while. */
+int sys_pool_limit(struct sys_pool *pool, enum sys_lane lane, unsigned n);
+
 /* ---- names ---------------------------------------------------------------------------------- */
 
 /* What became of a name.  code is NULL and list has count addresses (port 0, each once, the
