@@ -13,6 +13,7 @@
    Code that catches the error has a moment for its cleanup; then everything raises. */
 #include "worker.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
