@@ -3,6 +3,7 @@
 local connect = require "lull.connect"
 local core = require "lull.core"
 local secure = require "lull.secure"
+local udp = require "lull.udp"
 require "lull.serve"
 
 local net = {}
@@ -187,9 +188,28 @@ function net.listen_unix(path, opts)
   return listener, message, code
 end
 
+-- ---- datagrams ----------------------------------------------------------------------
+
+function net.udp(host, port, opts)
+  check_string(1, "udp", host)
+  port = check_port("udp", port)
+  return udp.open(host, port, check_options(3, "udp", opts))
+end
+
 -- ---- sockets ------------------------------------------------------------------------
 
 net.socket = core.socket
+
+-- Takes over a descriptor that somebody else has opened: from now on the object's, and
+-- non-blocking for all who share it.
+function net.adopt(fd, opts)
+  opts = check_options(2, "adopt", opts)
+  local kind, family, code = core.adopt(fd)
+  if not kind then return nil, family, code end
+  if kind == "stream" then return core.stream(fd, opts) end
+  if kind == "listener" then return core.listener(fd, opts) end
+  return core.adopted(fd, family, "dgram")
+end
 
 local Socket = core.methods.Socket
 
@@ -201,15 +221,16 @@ local function with_name(socket, method, host, port)
   if not addresses then return nil, message, code end
   for _, address in ipairs(addresses) do
     ok, message, code = method(socket, address.host, port)
-    if ok then break end
+    if ok then return ok end
   end
-  return ok, message, code
+  return nil, message, code
 end
 
 local function resolving(method)
   return function(socket, host, port)
     local ok, message, code = method(socket, host, port)
-    if code ~= "EAI_NONAME" then return ok, message, code end
+    if ok then return ok end
+    if code ~= "EAI_NONAME" then return nil, message, code end
     local limit = socket:timeout()
     if limit then return core.timeout(limit, with_name, socket, method, host, port) end
     return with_name(socket, method, host, port)
@@ -222,7 +243,8 @@ Socket.bind = resolving(Socket.bind)
 local sendto = Socket.sendto
 function Socket:sendto(data, host, port)
   local count, message, code = sendto(self, data, host, port)
-  if code ~= "EAI_NONAME" then return count, message, code end
+  if count then return count end
+  if code ~= "EAI_NONAME" then return nil, message, code end
   local function send(socket, address) return sendto(socket, data, address, port) end
   return resolving(send)(self, host)
 end

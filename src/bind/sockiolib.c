@@ -10,8 +10,7 @@
 #include "sock.h"
 #include "stream.h"
 
-/* What every call has on its stack: self, arguments, its deadline. */
-enum { SELF = 1, EXTRA = 4, DEADLINE, SLOTS = DEADLINE };
+enum { SELF = SOCK_SELF, EXTRA = SOCK_EXTRA, DEADLINE = SOCK_DEADLINE };
 
 enum { BACKLOG_PAUSE = 10 * 1000 * 1000 }; /* ns */
 
@@ -40,17 +39,16 @@ static bool expired(lua_State *L, const struct sock *s)
            lull_now(lull_runtime(L)->loop) >= deadline(L, s);
 }
 
-/* Suspends until event, then k. */
-static int await(lua_State *L, struct sock *s, unsigned event, lua_KFunction k)
+int lull_sock_await(lua_State *L, struct sock *s, unsigned event, lua_KFunction k)
 {
     if (expired(L, s))
         return lull_sock_fail(L, s, -ETIMEDOUT);
     return lull_await_io(L, &s->io, event, deadline(L, s), k);
 }
 
-/* How a call goes on that was woken with rc: 0, try.  One whose time is over tries for a
-   last time: on a busy loop it may be ready and not have been looked at yet. */
-static int again(struct sock *s, lua_KContext rc)
+/* One whose time is over tries for a last time: on a busy loop it may be ready and not
+   have been looked at yet. */
+int lull_sock_again(struct sock *s, lua_KContext rc)
 {
     if (!s->open)
         return -ECANCELED;
@@ -61,10 +59,10 @@ static int again(struct sock *s, lua_KContext rc)
 }
 
 /* Clears what k keeps on the stack above its n arguments. */
-static int enter(lua_State *L, int n, lua_KFunction k)
+int lull_sock_enter(lua_State *L, int n, lua_KFunction k)
 {
     lua_settop(L, n);
-    lua_settop(L, SLOTS);
+    lua_settop(L, SOCK_SLOTS);
     return lull_enter(L, k);
 }
 
@@ -80,11 +78,13 @@ static int receive(lua_State *L, struct sock *s, bool from, size_t max)
         return luaL_error(L, "not enough memory");
     if (s->timeout == 0 || s->type == SYS_DGRAM)
         lull_io_retry(&s->io);
-    int n = from ? sys_recvfrom(s->io.watch.fd, buffer, max, &s->from)
+    struct sys_message m = {.data = buffer, .size = max, .address = &s->from};
+    int n = from ? sys_recvmsg(s->io.watch.fd, &m)
                  : lull_io_recv(rt->loop, &s->io, buffer, max);
     if (n > 0 || (n == 0 && s->type == SYS_DGRAM)) {
         s->kept = buffer;
         s->size = (size_t)n;
+        s->cut = from && m.cut;
         rt->scratch = NULL;
         return 1;
     }
@@ -111,7 +111,11 @@ static int pushreceived(lua_State *L, struct sock *s, bool from, size_t max)
     int count = 1;
     lua_pushlstring(L, s->kept, n);
     if (from)
-        count += lull_pushaddress(L, &s->from);
+        count += lull_sock_pushaddress(L, s, s->from);
+    if (from && s->cut) {
+        lua_pushliteral(L, "truncated");
+        count++;
+    }
     s->size -= n;
     if (s->type == SYS_STREAM && s->size > 0)
         memmove(s->kept, s->kept + n, s->size);
@@ -124,11 +128,11 @@ static int receivek(lua_State *L, lua_KContext woken, bool from, lua_KFunction k
 {
     struct sock *s = tosock(L);
     size_t max = (size_t)lua_tointeger(L, 2);
-    int rc = again(s, woken);
+    int rc = lull_sock_again(s, woken);
     if (rc == 0)
         rc = receive(L, s, from, max);
     if (rc == -EAGAIN)
-        return await(L, s, LULL_READ, k);
+        return lull_sock_await(L, s, LULL_READ, k);
     if (rc < 0)
         return lull_sock_fail(L, s, rc);
     if (rc > 0)
@@ -154,7 +158,7 @@ static int enter_receive(lua_State *L, lua_KFunction k)
     luaL_argcheck(L, n > 0, 2, "must be positive");
     lua_settop(L, SELF);
     lua_pushinteger(L, n < LULL_SCRATCH ? n : LULL_SCRATCH);
-    return enter(L, 2, k);
+    return lull_sock_enter(L, 2, k);
 }
 
 /* socket:recv ([n]) -> at most n bytes, 64 KiB too | nil at the end | nil, message, code */
@@ -163,7 +167,8 @@ static int sock_recv(lua_State *L)
     return enter_receive(L, recvk);
 }
 
-/* socket:recvfrom ([n]) -> data, host, port | data, path | nil, message, code */
+/* socket:recvfrom ([n]) -> data, host, port | data, path | nil, message, code; and
+   "truncated" at the end where a datagram had more than n bytes, which are lost. */
 static int sock_recvfrom(lua_State *L)
 {
     return enter_receive(L, recvfromk);
@@ -171,20 +176,26 @@ static int sock_recvfrom(lua_State *L)
 
 /* ---- sending ------------------------------------------------------------------------------- */
 
+/* A datagram is sent as a whole, or not at all. */
+static int pushsent(lua_State *L, struct sock *s, int n)
+{
+    if (n < 0 || s->datagram)
+        return lull_sock_done(L, s, n);
+    lua_pushinteger(L, n);
+    return 1;
+}
+
 static int sendk(lua_State *L, int status, lua_KContext rc)
 {
     struct sock *s = tosock(L);
     size_t size;
     const char *data = lua_tolstring(L, 2, &size);
-    int n = again(s, rc);
+    int n = lull_sock_again(s, rc);
     if (n == 0)
         n = lull_io_send(lull_runtime(L)->loop, &s->io, data, size);
     if (n == -EAGAIN)
-        return await(L, s, LULL_WRITE, sendk);
-    if (n < 0)
-        return lull_sock_fail(L, s, n);
-    lua_pushinteger(L, n);
-    return 1;
+        return lull_sock_await(L, s, LULL_WRITE, sendk);
+    return pushsent(L, s, n);
 }
 
 /* socket:send (data) -> count | nil, message, code */
@@ -192,7 +203,7 @@ static int sock_send(lua_State *L)
 {
     lull_checksock(L);
     luaL_checkstring(L, 2);
-    return enter(L, 2, sendk);
+    return lull_sock_enter(L, 2, sendk);
 }
 
 /* How much has been sent stands in EXTRA.  A fast peer does not keep the others waiting. */
@@ -202,7 +213,7 @@ static int sendallk(lua_State *L, int status, lua_KContext rc)
     struct sock *s = tosock(L);
     size_t size, sent = (size_t)lua_tointeger(L, EXTRA);
     const char *data = lua_tolstring(L, 2, &size);
-    int n = again(s, rc);
+    int n = lull_sock_again(s, rc);
     while (n >= 0 && sent < size) {
         n = lull_io_send(rt->loop, &s->io, data + sent, size - sent);
         if (n <= 0)
@@ -213,7 +224,7 @@ static int sendallk(lua_State *L, int status, lua_KContext rc)
         if (sent < size && --rt->budget < 0)
             return lull_enter(L, sendallk);
     }
-    return n == -EAGAIN ? await(L, s, LULL_WRITE, sendallk) : lull_sock_done(L, s, n);
+    return n == -EAGAIN ? lull_sock_await(L, s, LULL_WRITE, sendallk) : lull_sock_done(L, s, n);
 }
 
 /* socket:sendall (data) -> true | nil, message, code: part of it may have been sent */
@@ -221,7 +232,16 @@ static int sock_sendall(lua_State *L)
 {
     lull_checksock(L);
     luaL_checkstring(L, 2);
-    return enter(L, 2, sendallk);
+    return lull_sock_enter(L, 2, sendallk);
+}
+
+/* nil, message, code for what could not be sent to an address. */
+static int failto(lua_State *L, struct sock *s, int rc, struct sys_address to)
+{
+    char text[SYS_TEXT];
+    if (s->datagram)
+        sys_unmap4(&to);
+    return lull_pushfail(L, rc, sys_text(&to, text));
 }
 
 static int sendtok(lua_State *L, int status, lua_KContext rc)
@@ -230,17 +250,17 @@ static int sendtok(lua_State *L, int status, lua_KContext rc)
     struct sys_address to;
     size_t size;
     const char *data = lua_tolstring(L, 2, &size);
-    int n = again(s, rc);
-    if (n == 0 && (n = lull_sock_address(L, s, 3, &to)) < 0)
+    int n = lull_sock_address(L, s, 3, &to);
+    if (n < 0)
         return lull_sock_noaddress(L, s, 3, n);
+    n = lull_sock_again(s, rc);
     if (n == 0)
         n = sys_sendto(s->io.watch.fd, data, size, &to);
     if (n == -EAGAIN)
-        return await(L, s, LULL_WRITE, sendtok);
-    if (n < 0)
-        return lull_sock_fail(L, s, n);
-    lua_pushinteger(L, n);
-    return 1;
+        return lull_sock_await(L, s, LULL_WRITE, sendtok);
+    if (n < 0 && s->open)
+        return failto(L, s, n, to);
+    return pushsent(L, s, n);
 }
 
 /* socket:sendto (data, host, port) or (data, path) -> count | nil, message, code */
@@ -250,7 +270,7 @@ static int sock_sendto(lua_State *L)
     struct sock *s = lull_checksock(L);
     luaL_checkstring(L, 2);
     lull_sock_address(L, s, 3, &to);
-    return enter(L, 4, sendtok);
+    return lull_sock_enter(L, 4, sendtok);
 }
 
 /* ---- connections ------------------------------------------------------------------------------ */
@@ -272,7 +292,7 @@ static int connectk(lua_State *L, int status, lua_KContext rc)
     int n = lull_sock_address(L, s, 2, &a);
     if (n < 0)
         return lull_sock_noaddress(L, s, 2, n);
-    n = again(s, rc);
+    n = lull_sock_again(s, rc);
     if (n == 0)
         n = lull_io_connect(lull_runtime(L)->loop, &s->io, a.bytes, a.size);
     if (n == -EAGAIN && expired(L, s))
@@ -280,7 +300,7 @@ static int connectk(lua_State *L, int status, lua_KContext rc)
     if (n == -EAGAIN && s->family == SYS_UNIX)
         return await_backlog(L, s, connectk);
     if (n == -EAGAIN)
-        return await(L, s, LULL_WRITE, connectk);
+        return lull_sock_await(L, s, LULL_WRITE, connectk);
     if (n < 0)
         return lull_pushfail(L, n, sys_text(&a, text));
     return lull_sock_done(L, s, 0);
@@ -291,18 +311,18 @@ static int sock_connect(lua_State *L)
 {
     struct sys_address a;
     lull_sock_address(L, lull_checksock(L), 2, &a);
-    return enter(L, 3, connectk);
+    return lull_sock_enter(L, 3, connectk);
 }
 
 /* The new Socket stands ready in EXTRA, so that no connection is lost for want of memory. */
 static int acceptk(lua_State *L, int status, lua_KContext rc)
 {
     struct sock *s = tosock(L);
-    int fd = again(s, rc);
+    int fd = lull_sock_again(s, rc);
     if (fd == 0)
         fd = lull_io_accept(lull_runtime(L)->loop, &s->io, NULL, NULL);
     if (fd == -EAGAIN)
-        return await(L, s, LULL_READ, acceptk);
+        return lull_sock_await(L, s, LULL_READ, acceptk);
     if (fd < 0)
         return lull_sock_fail(L, s, fd);
     lull_sock_open(L, lua_touserdata(L, EXTRA), fd, s->family, s->type);
@@ -315,8 +335,8 @@ static int sock_accept(lua_State *L)
 {
     lull_checksock(L);
     lua_settop(L, EXTRA - 1);
-    lull_newsock(L);
-    return enter(L, EXTRA, acceptk);
+    lull_newsock(L, LULL_SOCKET);
+    return lull_sock_enter(L, EXTRA, acceptk);
 }
 
 const luaL_Reg lull_sock_calls[] = {
@@ -324,3 +344,8 @@ const luaL_Reg lull_sock_calls[] = {
     {"recv", sock_recv},       {"recvfrom", sock_recvfrom},
     {"send", sock_send},       {"sendall", sock_sendall},
     {"sendto", sock_sendto},   {NULL, NULL}};
+
+const luaL_Reg lull_datagram_calls[] = {
+    {"connect", sock_connect}, {"recvfrom", sock_recvfrom},
+    {"send", sock_send},       {"sendto", sock_sendto},
+    {NULL, NULL}};

@@ -12,19 +12,27 @@ static const char *const types[] = {"stream", "dgram", NULL};
 
 /* ---- helpers --------------------------------------------------------------------------- */
 
+struct sock *lull_anysock(lua_State *L)
+{
+    struct runtime *rt = lull_runtime(L);
+    struct sock *s = lull_test(L, rt, 1, LULL_DATAGRAM);
+    return s ? s : lull_check(L, rt, 1, LULL_SOCKET);
+}
+
 struct sock *lull_checksock(lua_State *L)
 {
-    struct sock *s = lull_check(L, lull_runtime(L), 1, LULL_SOCKET);
+    struct sock *s = lull_anysock(L);
     if (!s->open)
         luaL_error(L, "attempt to use a closed socket");
     return s;
 }
 
-struct sock *lull_newsock(lua_State *L)
+struct sock *lull_newsock(lua_State *L, enum lull_class c)
 {
-    struct sock *s = lull_newobject(L, LULL_SOCKET, sizeof *s, 0);
+    struct sock *s = lull_newobject(L, c, sizeof *s, 0);
     lull_io_init(&s->io, -1);
     s->timeout = LULL_FOREVER;
+    s->datagram = c == LULL_DATAGRAM;
     return s;
 }
 
@@ -55,6 +63,8 @@ int lull_sock_fail(lua_State *L, struct sock *s, int rc)
     struct sys_address peer;
     char text[SYS_TEXT];
     bool known = s->open && sys_peer(s->io.watch.fd, &peer) == 0 && s->family != SYS_UNIX;
+    if (known && s->datagram)
+        sys_unmap4(&peer);
     return lull_pushfail(L, rc, known ? sys_text(&peer, text) : NULL);
 }
 
@@ -76,7 +86,20 @@ int lull_sock_address(lua_State *L, struct sock *s, int i, struct sys_address *a
         return sys_unix(a, host, size);
     lua_Integer port = luaL_checkinteger(L, i + 1);
     luaL_argcheck(L, port >= 0 && port <= 65535, i + 1, "not a port number");
-    return sys_parse(a, (enum sys_family)s->family, host, (unsigned)port);
+    int rc = sys_parse(a, (enum sys_family)s->family, host, (unsigned)port);
+    if (rc < 0 && s->datagram && s->family == SYS_INET6) {
+        rc = sys_parse(a, SYS_INET, host, (unsigned)port);
+        if (rc == 0)
+            sys_map4(a);
+    }
+    return rc;
+}
+
+int lull_sock_pushaddress(lua_State *L, const struct sock *s, struct sys_address a)
+{
+    if (s->datagram)
+        sys_unmap4(&a);
+    return lull_pushaddress(L, &a);
 }
 
 int lull_sock_noaddress(lua_State *L, struct sock *s, int i, int rc)
@@ -121,8 +144,9 @@ static int sock_shutdown(lua_State *L)
 static int pushname(lua_State *L, int ask(int fd, struct sys_address *a))
 {
     struct sys_address a;
-    int rc = ask(lull_checksock(L)->io.watch.fd, &a);
-    return rc < 0 ? lull_pushfail(L, rc, NULL) : lull_pushaddress(L, &a);
+    struct sock *s = lull_checksock(L);
+    int rc = ask(s->io.watch.fd, &a);
+    return rc < 0 ? lull_pushfail(L, rc, NULL) : lull_sock_pushaddress(L, s, a);
 }
 
 /* socket:peer () -> host, port | path | nil, message, code */
@@ -139,13 +163,34 @@ static int sock_local(lua_State *L)
 
 /* ---- options ------------------------------------------------------------------------------- */
 
-static const char *const options[] = {"reuseaddr", "reuseport", "nodelay",
-                                      "keepalive", "broadcast", "rcvbuf",
-                                      "sndbuf",    "error",     NULL};
+/* In the order of enum sys_option. */
+static const char *const options[] = {
+    "reuseaddr", "reuseport",      "nodelay", "keepalive",    "broadcast",
+    "v6only",    "multicast_loop", "rcvbuf",  "sndbuf",       "ttl",
+    "multicast_ttl", "multicast_interface",   "error",        NULL};
 
 static enum sys_option checkoption(lua_State *L)
 {
     return (enum sys_option)luaL_checkoption(L, 2, NULL, options);
+}
+
+/* The number of the interface at i, which is given by it or by name. */
+static lua_Integer checkinterface(lua_State *L, int i)
+{
+    if (lua_type(L, i) == LUA_TNUMBER)
+        return luaL_checkinteger(L, i);
+    lua_Integer number = sys_interface(luaL_checkstring(L, i));
+    luaL_argcheck(L, number > 0, i, "no such interface");
+    return number;
+}
+
+static lua_Integer checkvalue(lua_State *L, enum sys_option option)
+{
+    luaL_checkany(L, 3);
+    if (option < SYS_RCVBUF)
+        return lua_toboolean(L, 3);
+    return option == SYS_MULTICAST_INTERFACE ? checkinterface(L, 3)
+                                             : luaL_checkinteger(L, 3);
 }
 
 /* socket:setoption (name, value) -> true | nil, message, code */
@@ -154,9 +199,7 @@ static int sock_setoption(lua_State *L)
     struct sock *s = lull_checksock(L);
     enum sys_option option = checkoption(L);
     luaL_argcheck(L, option != SYS_ERROR, 2, "can only be read");
-    luaL_checkany(L, 3);
-    lua_Integer value =
-        option < SYS_RCVBUF ? lua_toboolean(L, 3) : luaL_checkinteger(L, 3);
+    lua_Integer value = checkvalue(L, option);
     luaL_argcheck(L, value >= 0 && value <= INT32_MAX, 3, "out of range");
     return lull_sock_done(L, s, sys_setoption(s->io.watch.fd, option, (int)value));
 }
@@ -174,6 +217,31 @@ static int sock_getoption(lua_State *L)
     else
         lua_pushinteger(L, value);
     return 1;
+}
+
+static int multicast(lua_State *L, bool join)
+{
+    struct sock *s = lull_checksock(L);
+    struct sys_address group;
+    const char *host = luaL_checkstring(L, 2);
+    lua_Integer interface = lua_isnoneornil(L, 3) ? 0 : checkinterface(L, 3);
+    luaL_argcheck(L, interface >= 0 && interface <= INT32_MAX, 3, "out of range");
+    if (sys_parse(&group, SYS_ANY, host, 0) < 0)
+        return lull_sock_noaddress(L, s, 2, -EINVAL);
+    int rc = sys_multicast(s->io.watch.fd, join, &group, (unsigned)interface);
+    return rc < 0 ? lull_pushfail(L, rc, host) : lull_sock_done(L, s, 0);
+}
+
+/* socket:join (group [, interface]) -> true | nil, message, code: of multicast */
+static int sock_join(lua_State *L)
+{
+    return multicast(L, true);
+}
+
+/* socket:leave (group [, interface]) -> true | nil, message, code */
+static int sock_leave(lua_State *L)
+{
+    return multicast(L, false);
 }
 
 /* socket:settimeout (seconds | nil) -> socket: how long each call may take; 0: not at all */
@@ -225,11 +293,10 @@ int lull_sock_detach(lua_State *L, struct runtime *rt, int i)
 }
 
 /* socket:close (): a second time does nothing; who waits gets nil, "ECANCELED: ...". */
-static int sock_close(lua_State *L)
+int lull_sock_close(lua_State *L)
 {
-    struct runtime *rt = lull_runtime(L);
-    struct sock *s = lull_check(L, rt, 1, LULL_SOCKET);
-    int fd = close_sock(rt, s);
+    struct sock *s = lull_anysock(L);
+    int fd = close_sock(lull_runtime(L), s);
     if (fd >= 0)
         sys_close(fd);
     if (s->kept) {
@@ -243,17 +310,18 @@ static int sock_close(lua_State *L)
 
 static int sock_tostring(lua_State *L)
 {
-    struct sock *s = lull_check(L, lull_runtime(L), 1, LULL_SOCKET);
+    struct sock *s = lull_anysock(L);
+    const char *what = s->datagram ? "datagram" : "socket";
     struct sys_address a;
     char text[SYS_TEXT];
     if (!s->open) {
-        lua_pushliteral(L, "socket (closed)");
+        lua_pushfstring(L, "%s (closed)", what);
         return 1;
     }
     int fd = s->io.watch.fd;
     bool known = sys_peer(fd, &a) == 0 || (sys_local(fd, &a) == 0 && sys_port(&a) != 0) ||
                  s->family == SYS_UNIX;
-    lua_pushfstring(L, "socket %d (%s %s%s%s)", fd, families[s->family - SYS_INET],
+    lua_pushfstring(L, "%s %d (%s %s%s%s)", what, fd, families[s->family - SYS_INET],
                     types[s->type], known ? " " : "", known ? sys_text(&a, text) : "");
     return 1;
 }
@@ -265,7 +333,7 @@ static int newsocket(lua_State *L)
 {
     int family = luaL_checkoption(L, 1, NULL, families) + SYS_INET;
     int type = luaL_checkoption(L, 2, "stream", types);
-    struct sock *s = lull_newsock(L);
+    struct sock *s = lull_newsock(L, LULL_SOCKET);
     int fd = sys_socket((enum sys_family)family, (enum sys_type)type);
     if (fd < 0)
         return lull_pushfail(L, fd, NULL);
@@ -292,7 +360,7 @@ static int unbind(lua_State *L)
 static int newpair(lua_State *L)
 {
     int fd[2], type = luaL_checkoption(L, 1, "stream", types);
-    struct sock *a = lull_newsock(L), *b = lull_newsock(L);
+    struct sock *a = lull_newsock(L, LULL_SOCKET), *b = lull_newsock(L, LULL_SOCKET);
     int rc = sys_pair((enum sys_type)type, fd);
     if (rc < 0)
         return lull_pushfail(L, rc, NULL);
@@ -301,17 +369,20 @@ static int newpair(lua_State *L)
     return 2;
 }
 
-static const luaL_Reg methods[] = {
-    {"bind", sock_bind},           {"listen", sock_listen},
-    {"shutdown", sock_shutdown},   {"peer", sock_peer},
-    {"local_address", sock_local}, {"setoption", sock_setoption},
-    {"getoption", sock_getoption}, {"settimeout", sock_settimeout},
-    {"fileno", sock_fileno},       {"timeout", sock_timeout},
-    {"family", sock_family},       {"detach", sock_detach},
-    {"close", sock_close},         {NULL, NULL}};
+const luaL_Reg lull_sock_methods[] = {
+    {"bind", sock_bind},           {"shutdown", sock_shutdown},
+    {"peer", sock_peer},           {"local_address", sock_local},
+    {"setoption", sock_setoption}, {"getoption", sock_getoption},
+    {"join", sock_join},           {"leave", sock_leave},
+    {"settimeout", sock_settimeout}, {"timeout", sock_timeout},
+    {"fileno", sock_fileno},       {"family", sock_family},
+    {"close", lull_sock_close},    {NULL, NULL}};
 
-static const luaL_Reg metamethods[] = {{"__gc", sock_close},
-                                       {"__close", sock_close},
+static const luaL_Reg own_methods[] = {
+    {"listen", sock_listen}, {"detach", sock_detach}, {NULL, NULL}};
+
+static const luaL_Reg metamethods[] = {{"__gc", lull_sock_close},
+                                       {"__close", lull_sock_close},
                                        {"__tostring", sock_tostring},
                                        {NULL, NULL}};
 
@@ -320,11 +391,12 @@ static const luaL_Reg functions[] = {
 
 void lull_open_sock(lua_State *L)
 {
-    lull_newclass(L, LULL_SOCKET, "Socket", methods, metamethods);
-    luaL_getsubtable(L, LUA_REGISTRYINDEX, "lull.methods");
-    lua_getfield(L, -1, "Socket");
-    lull_setfuncs(L, lull_sock_calls);
-    lua_pop(L, 2);
+    lull_newclass(L, LULL_SOCKET, "Socket", lull_sock_methods, metamethods);
+    lull_addmethods(L, LULL_SOCKET, own_methods);
+    lull_addmethods(L, LULL_SOCKET, lull_sock_calls);
+    lull_newclass(L, LULL_DATAGRAM, "Datagram", lull_sock_methods, metamethods);
+    lull_addmethods(L, LULL_DATAGRAM, lull_datagram_calls);
     lull_setfuncs(L, functions);
+    lull_open_rights(L);
     lull_open_resolve(L);
 }

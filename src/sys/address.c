@@ -188,3 +188,34 @@ enum sys_family sys_family(const struct sys_address *a)
         return SYS_ANY;
     }
 }
+
+/* ---- IPv4 in IPv6 ---------------------------------------------------------------- */
+
+static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+void sys_map4(struct sys_address *a)
+{
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+    if (domain(a) != AF_INET)
+        return;
+    memcpy(&in, a->bytes, sizeof in);
+    in6.sin6_port = in.sin_port;
+    memcpy(in6.sin6_addr.s6_addr, mapped, sizeof mapped);
+    memcpy(in6.sin6_addr.s6_addr + sizeof mapped, &in.sin_addr, sizeof in.sin_addr);
+    store(a, &in6, sizeof in6);
+}
+
+void sys_unmap4(struct sys_address *a)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET};
+    struct sockaddr_in6 in6;
+    if (domain(a) != AF_INET6)
+        return;
+    memcpy(&in6, a->bytes, sizeof in6);
+    if (memcmp(in6.sin6_addr.s6_addr, mapped, sizeof mapped) != 0)
+        return;
+    in.sin_port = in6.sin6_port;
+    memcpy(&in.sin_addr, in6.sin6_addr.s6_addr + sizeof mapped, sizeof in.sin_addr);
+    store(a, &in, sizeof in);
+}

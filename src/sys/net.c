@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -160,30 +162,76 @@ int sys_sendto(int fd, const void *data, size_t size, const struct sys_address *
 
 /* ---- options -------------------------------------------------------------------------------- */
 
-static const struct {
-    int level, name;
+/* Some have another name where the socket speaks IPv6. */
+static const struct option {
+    int level, name, level6, name6;
 } options[] = {
-    [SYS_REUSEADDR] = {SOL_SOCKET, SO_REUSEADDR},
-    [SYS_REUSEPORT] = {SOL_SOCKET, SO_REUSEPORT},
-    [SYS_NODELAY] = {IPPROTO_TCP, TCP_NODELAY},
-    [SYS_KEEPALIVE] = {SOL_SOCKET, SO_KEEPALIVE},
-    [SYS_BROADCAST] = {SOL_SOCKET, SO_BROADCAST},
-    [SYS_RCVBUF] = {SOL_SOCKET, SO_RCVBUF},
-    [SYS_SNDBUF] = {SOL_SOCKET, SO_SNDBUF},
-    [SYS_ERROR] = {SOL_SOCKET, SO_ERROR},
+    [SYS_REUSEADDR] = {SOL_SOCKET, SO_REUSEADDR, 0, 0},
+    [SYS_REUSEPORT] = {SOL_SOCKET, SO_REUSEPORT, 0, 0},
+    [SYS_NODELAY] = {IPPROTO_TCP, TCP_NODELAY, 0, 0},
+    [SYS_KEEPALIVE] = {SOL_SOCKET, SO_KEEPALIVE, 0, 0},
+    [SYS_BROADCAST] = {SOL_SOCKET, SO_BROADCAST, 0, 0},
+    [SYS_V6ONLY] = {IPPROTO_IPV6, IPV6_V6ONLY, 0, 0},
+    [SYS_MULTICAST_LOOP] = {IPPROTO_IP, IP_MULTICAST_LOOP, IPPROTO_IPV6,
+                            IPV6_MULTICAST_LOOP},
+    [SYS_RCVBUF] = {SOL_SOCKET, SO_RCVBUF, 0, 0},
+    [SYS_SNDBUF] = {SOL_SOCKET, SO_SNDBUF, 0, 0},
+    [SYS_TTL] = {IPPROTO_IP, IP_TTL, IPPROTO_IPV6, IPV6_UNICAST_HOPS},
+    [SYS_MULTICAST_TTL] = {IPPROTO_IP, IP_MULTICAST_TTL, IPPROTO_IPV6,
+                           IPV6_MULTICAST_HOPS},
+    [SYS_MULTICAST_INTERFACE] = {IPPROTO_IP, IP_MULTICAST_IF, IPPROTO_IPV6,
+                                 IPV6_MULTICAST_IF},
+    [SYS_ERROR] = {SOL_SOCKET, SO_ERROR, 0, 0},
 };
+
+static bool speaks6(int fd)
+{
+    struct sys_address a;
+    return sys_local(fd, &a) == 0 && sys_family(&a) == SYS_INET6;
+}
+
+static struct option pick(int fd, enum sys_option option)
+{
+    struct option o = options[option];
+    if (o.level6 != 0 && speaks6(fd)) {
+        o.level = o.level6;
+        o.name = o.name6;
+    }
+    return o;
+}
 
 int sys_setoption(int fd, enum sys_option option, int value)
 {
-    int rc =
-        setsockopt(fd, options[option].level, options[option].name, &value, sizeof value);
+    struct option o = pick(fd, option);
+    struct ip_mreqn request = {.imr_ifindex = value};
+    bool interface = o.level == IPPROTO_IP && o.name == IP_MULTICAST_IF;
+    int rc = interface ? setsockopt(fd, o.level, o.name, &request, sizeof request)
+                       : setsockopt(fd, o.level, o.name, &value, sizeof value);
     return rc < 0 ? -errno : 0;
 }
 
+/* The system tells the address of an IPv4 socket's interface, not its number. */
 int sys_getoption(int fd, enum sys_option option, int *value)
 {
+    struct option o = pick(fd, option);
     socklen_t size = sizeof *value;
     *value = 0;
-    int rc = getsockopt(fd, options[option].level, options[option].name, value, &size);
+    if (o.level == IPPROTO_IP && o.name == IP_MULTICAST_IF)
+        return -ENOPROTOOPT;
+    int rc = getsockopt(fd, o.level, o.name, value, &size);
     return rc < 0 ? -errno : 0;
+}
+
+int sys_multicast(int fd, bool join, const struct sys_address *group, unsigned interface)
+{
+    struct group_req request = {.gr_interface = interface};
+    int level = sys_family(group) == SYS_INET6 ? IPPROTO_IPV6 : IPPROTO_IP;
+    int name = join ? MCAST_JOIN_GROUP : MCAST_LEAVE_GROUP;
+    memcpy(&request.gr_group, group->bytes, group->size);
+    return setsockopt(fd, level, name, &request, sizeof request) < 0 ? -errno : 0;
+}
+
+unsigned sys_interface(const char *name)
+{
+    return if_nametoindex(name);
 }

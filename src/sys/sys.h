@@ -44,6 +44,10 @@ unsigned sys_port(const struct sys_address *a);
 void sys_setport(struct sys_address *a, unsigned port);
 enum sys_family sys_family(const struct sys_address *a);
 
+/* An IPv4 address as an IPv6 socket knows it, and back; others are left alone. */
+void sys_map4(struct sys_address *a);
+void sys_unmap4(struct sys_address *a);
+
 /* ---- sockets: net.c ------------------------------------------------------------------- */
 
 /* New descriptors are non-blocking and close-on-exec. */
@@ -64,11 +68,40 @@ int sys_recvfrom(int fd, void *data, size_t size, struct sys_address *a);
 int sys_sendto(int fd, const void *data, size_t size, const struct sys_address *a);
 
 enum sys_option {
-    SYS_REUSEADDR, SYS_REUSEPORT, SYS_NODELAY, SYS_KEEPALIVE, SYS_BROADCAST, /* 0 or 1 */
-    SYS_RCVBUF, SYS_SNDBUF, SYS_ERROR /* the pending errno, and clears it */
+    SYS_REUSEADDR, SYS_REUSEPORT, SYS_NODELAY, SYS_KEEPALIVE, SYS_BROADCAST, SYS_V6ONLY,
+    SYS_MULTICAST_LOOP, /* 0 or 1, so far */
+    SYS_RCVBUF, SYS_SNDBUF, SYS_TTL, SYS_MULTICAST_TTL,
+    SYS_MULTICAST_INTERFACE, /* by number */
+    SYS_ERROR                /* the pending errno, and clears it */
 };
 int sys_setoption(int fd, enum sys_option option, int value);
 int sys_getoption(int fd, enum sys_option option, int *value);
+
+/* Joins or leaves a multicast group on an interface (0: one that the system picks). */
+int sys_multicast(int fd, bool join, const struct sys_address *group, unsigned interface);
+unsigned sys_interface(const char *name); /* its number, or 0 */
+
+/* ---- messages: message.c ---------------------------------------------------------------- */
+
+/* What recvmsg(2) and sendmsg(2) carry: bytes, an address, and descriptors. */
+enum { SYS_RIGHTS = 253 }; /* so many descriptors at most */
+struct sys_message {
+    void *data;
+    size_t size;
+    struct sys_address *address; /* NULL: nobody's */
+    int *fds;                    /* received ones are close-on-exec */
+    unsigned count, room;        /* how many there are, and may come: others are closed */
+    bool cut;                    /* a datagram had more bytes, or descriptors did not fit */
+};
+
+/* Bytes, or -errno; -EAGAIN: wait and call again. */
+int sys_recvmsg(int fd, struct sys_message *m);
+int sys_sendmsg(int fd, const struct sys_message *m);
+
+/* Takes over a descriptor that somebody else has opened: makes it non-blocking (for all
+   who share it) and close-on-exec; tells what it is. */
+enum sys_kind { SYS_OTHER, SYS_LISTENING, SYS_CONNECTION, SYS_PACKETS };
+int sys_adopt(int fd, enum sys_kind *kind, enum sys_family *family);
 
 /* ---- descriptors: descriptors.c ---------------------------------------------------------- */
 
