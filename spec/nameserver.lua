@@ -22,7 +22,10 @@ local QR, TC, RD, RA = 0x8000, 0x0200, 0x0100, 0x0080
 
 -- "a.test" as it is written in packets.
 local function encode(name)
-  return (name:gsub("([^.]+)%.?", function(label) return string.pack("s1", label) end)) .. "\0"
+  local labels = name:gsub("([^.]+)%.?", function(label)
+    return string.pack("s1", label)
+  end)
+  return labels .. "\0"
 end
 
 local function decode(packet, at)
@@ -53,7 +56,9 @@ local function address_bytes(text)
   local head, tail = text:match "^(.-)::(.*)$"
   local function words(part)
     local list = {}
-    for word in part:gmatch "%x+" do list[#list + 1] = string.pack(">I2", tonumber(word, 16)) end
+    for word in part:gmatch "%x+" do
+      list[#list + 1] = string.pack(">I2", tonumber(word, 16))
+    end
     return table.concat(list)
   end
   if not head then return words(text) end
