@@ -139,7 +139,7 @@ local function in_turn(addresses, port, opts, deadline)
   return sum_up(failures)
 end
 
--- The seconds that opts.happy_eyeballs_delay says; false: the addresses are tried in turn.
+-- The seconds that opts.happy_eyeballs_delay says; false: the addresses come in turn.
 function connect.delay(opts)
   local delay = opts.happy_eyeballs_delay
   if delay == nil then return DELAY end

@@ -46,7 +46,7 @@ function Datagram:sendto(data, host, port)
   end, host, port)
 end
 
--- ---- making one -------------------------------------------------------------------------
+-- ---- making one -----------------------------------------------------------------------
 
 local options = { -- of net.udp -> of the socket
   { "reuse_address", "reuseaddr" }, { "reuse_port", "reuseport" },
