@@ -162,12 +162,12 @@ static int sock_recvmsg(lua_State *L)
 static int adopt(lua_State *L)
 {
     static const char *const kinds[] = {
-        [SYS_OTHER] = "stream", [SYS_CONNECTION] = "stream",
+        [SYS_UNKNOWN] = "stream", [SYS_CONNECTION] = "stream",
         [SYS_LISTENING] = "listener", [SYS_PACKETS] = "datagram"};
     lua_Integer fd = luaL_checkinteger(L, 1);
     luaL_argcheck(L, fd >= 0 && fd <= INT32_MAX, 1, "not a descriptor");
     luaL_argcheck(L, !lull_owned(lull_runtime(L), (int)fd), 1, "an object has it already");
-    enum sys_kind kind;
+    enum sys_role kind;
     enum sys_family family;
     int rc = sys_adopt((int)fd, &kind, &family);
     if (rc < 0)

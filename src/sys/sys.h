@@ -99,9 +99,9 @@ int sys_recvmsg(int fd, struct sys_message *m);
 int sys_sendmsg(int fd, const struct sys_message *m);
 
 /* Takes over a descriptor that somebody else has opened: makes it non-blocking (for all
-   who share it) and close-on-exec; tells what it is. */
-enum sys_kind { SYS_OTHER, SYS_LISTENING, SYS_CONNECTION, SYS_PACKETS };
-int sys_adopt(int fd, enum sys_kind *kind, enum sys_family *family);
+   who share it) and close-on-exec.  type: what it is. */
+enum sys_role { SYS_UNKNOWN, SYS_LISTENING, SYS_CONNECTION, SYS_PACKETS };
+int sys_adopt(int fd, enum sys_role *role, enum sys_family *family);
 
 /* ---- descriptors: descriptors.c ---------------------------------------------------------- */
 
