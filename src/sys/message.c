@@ -96,7 +96,7 @@ static int ask(int fd, int name)
     return getsockopt(fd, SOL_SOCKET, name, &value, &size) < 0 ? -errno : value;
 }
 
-int sys_adopt(int fd, enum sys_role *kind, enum sys_family *family)
+int sys_adopt(int fd, enum sys_role *role, enum sys_family *family)
 {
     struct sys_address a;
     int flags = fcntl(fd, F_GETFL);
@@ -104,7 +104,7 @@ int sys_adopt(int fd, enum sys_role *kind, enum sys_family *family)
         fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
         return -errno;
     int type = ask(fd, SO_TYPE);
-    *kind = type < 0                          ? SYS_UNKNOWN
+    *role = type < 0                          ? SYS_UNKNOWN
             : ask(fd, SO_ACCEPTCONN) > 0      ? SYS_LISTENING
             : type == SOCK_STREAM             ? SYS_CONNECTION
                                               : SYS_PACKETS;

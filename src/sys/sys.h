@@ -99,7 +99,7 @@ int sys_recvmsg(int fd, struct sys_message *m);
 int sys_sendmsg(int fd, const struct sys_message *m);
 
 /* Takes over a descriptor that somebody else has opened: makes it non-blocking (for all
-   who share it) and close-on-exec.  type: what it is. */
+   who share it) and close-on-exec.  role: what it is. */
 enum sys_role { SYS_UNKNOWN, SYS_LISTENING, SYS_CONNECTION, SYS_PACKETS };
 int sys_adopt(int fd, enum sys_role *role, enum sys_family *family);
 
