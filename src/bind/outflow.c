@@ -248,10 +248,11 @@ static int queue_all(lua_State *L, struct stream *s, int top, size_t skip)
 int lull_stream_write(lua_State *L, lull_loop *loop, struct stream *s)
 {
     int top = lua_gettop(L), n = 0;
-    if (s->flags & STREAM_SHUT)
-        return refusal(s);
-    if (s->flags & STREAM_STANDARD)
+    if (s->flags & (STREAM_SHUT | STREAM_STANDARD)) {
+        if (s->flags & STREAM_SHUT)
+            return refusal(s);
         lull_stdio_precede(L, loop);
+    }
     const char *data = NULL;
     if (s->head == NULL) {
         size_t size = 0;

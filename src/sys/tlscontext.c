@@ -191,6 +191,16 @@ static bool set_certificate(SSL_CTX *ssl, const struct sys_tls_options *o,
            SSL_CTX_check_private_key(ssl) == 1;
 }
 
+/* OpenSSL would only notice when it looks for somebody in there. */
+static bool is_there(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) == 0)
+        return true;
+    ERR_raise(ERR_LIB_SYS, errno);
+    return false;
+}
+
 /* Whom to trust: those who are named, or else those whom the system trusts. */
 static bool set_trust(SSL_CTX *ssl, const struct sys_tls_options *o, const char **where)
 {
@@ -204,6 +214,8 @@ static bool set_trust(SSL_CTX *ssl, const struct sys_tls_options *o, const char 
         SSL_CTX_set_client_CA_list(ssl, names);
     }
     *where = o->ca_path;
+    if (o->ca_path && !is_there(o->ca_path))
+        return false;
     if (o->ca_path && SSL_CTX_load_verify_dir(ssl, o->ca_path) != 1)
         return false;
     *where = NULL;
