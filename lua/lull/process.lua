@@ -140,10 +140,9 @@ end
 -- a task that is cancelled.  Then its streams are closed.
 function Process:close()
   local _ <close> = setmetatable({ self = self }, self.closer)
+  local runs = self.child:terminate()
   if self.stdin then self.stdin:abort() end
-  if self.child:terminate() and core.current() then
-    core.shield(self.child.wait, self.child)
-  end
+  if runs and core.current() then core.shield(self.child.wait, self.child) end
 end
 Process.__close = Process.close
 

@@ -104,9 +104,12 @@ static void forget_fd(struct process *p)
     p->io.watch.fd = -1;
 }
 
-/* Reaps p if it has ended; returns whether it has. */
+/* Reaps p if it has ended; returns whether it has.  Where a thread waits for it, that has
+   to have gone first. */
 static bool reap(lua_State *L, struct process *p)
 {
+    if (p->alive && !p->pidfd && !sys_child_told(p->io.watch.fd))
+        return false;
     int rc = p->alive ? sys_child_end(p->pid, false, &p->code, &p->number) : 0;
     if (rc == 0)
         return !p->alive;

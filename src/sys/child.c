@@ -11,7 +11,7 @@
    that this process was started with.
 
    Its end is told by a descriptor that becomes readable: a pidfd, or, where the system has
-   none, a pipe at whose other end a thread waits.  That thread leaves the child a zombie:
+   none, a pipe whose other end a thread closes.  That thread leaves the child a zombie:
    it is reaped on the loop's thread only, where it is signalled too, so its number cannot
    have become somebody else's in between. */
 #include "sys.h"
@@ -81,11 +81,19 @@ struct report {
     bool in_cwd;
 };
 
+/* Some refuse, and have no handler to lose.  The C library keeps those that it uses itself
+   from sigaction(3), but they may be ignored as well. */
 static void default_signals(void)
 {
+#ifdef __linux__
+    static const unsigned long nothing[16]; /* SIG_DFL, no flags, no mask */
+    for (int n = 1; n < NSIG; n++)
+        syscall(SYS_rt_sigaction, n, nothing, NULL, (size_t)(NSIG / 8));
+#else
     struct sigaction action = {.sa_handler = SIG_DFL};
     for (int n = 1; n < NSIG; n++)
-        sigaction(n, &action, NULL); /* some refuse, and have no handler to lose */
+        sigaction(n, &action, NULL);
+#endif
 }
 
 /* Sources in the way of a target step aside first, so that they may be given in any order
@@ -249,8 +257,6 @@ static void *wait_for_end(void *arg)
     free(arg);
     while (waitid(P_PID, (id_t)w.pid, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR)
         ;
-    while (write(w.fd, "", 1) < 0 && errno == EINTR) /* nobody listens: just as well */
-        ;
     close(w.fd);
     return NULL;
 }
@@ -314,6 +320,12 @@ int sys_child_end(int pid, bool wait, int *code, int *number)
     *code = info.si_code == CLD_EXITED ? info.si_status : -1;
     *number = info.si_code == CLD_EXITED ? 0 : info.si_status;
     return 1;
+}
+
+bool sys_child_told(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    return poll(&p, 1, 0) > 0;
 }
 
 int sys_child_signal(int pid, int pidfd, bool group, int number)

@@ -250,6 +250,9 @@ int sys_spawn(const struct sys_program *p, bool *in_cwd);
    then whether it is one. */
 int sys_child_watch(int pid, bool *pidfd);
 
+/* Is it readable now?  A pipe has to be before the child may be reaped. */
+bool sys_child_told(int fd);
+
 /* Reaps it: 1, *code or *number (the signal) is set, the other -1 or 0; 0: it runs; or
    -ECHILD: somebody else has reaped it.  wait: until it has ended. */
 int sys_child_end(int pid, bool wait, int *code, int *number);
