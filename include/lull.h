@@ -147,6 +147,9 @@ LULL_API int lull_loop_turn(lull_loop *loop);
 /* Makes lull_loop_run return after the turn it is in. */
 LULL_API void lull_loop_stop(lull_loop *loop);
 
+/* Has the step that runs return LULL_STEP_SPENT: somebody counts something else. */
+LULL_API void lull_loop_spend(lull_loop *loop);
+
 /* How much a step may do before it returns.  0: as much as there is to do. */
 typedef struct lull_budget {
     size_t size;           /* sizeof(lull_budget) */
@@ -196,6 +199,8 @@ LULL_API int lull_loop_advance(lull_loop *loop, int64_t ns);
 LULL_API const char *lull_loop_selector(const lull_loop *loop);
 /* The name of the selector that a loop has unless told otherwise. */
 LULL_API const char *lull_default_selector(void);
+/* Is there one of that name?  NULL: the default. */
+LULL_API bool lull_has_selector(const char *name);
 LULL_API void *lull_loop_user(const lull_loop *loop);
 /* A number that no other loop of this process has had. */
 LULL_API uint32_t lull_loop_serial(const lull_loop *loop);
@@ -374,6 +379,10 @@ LULL_API void lull_post(lull_loop *loop, lull_message *m);
 /* The same with a bound: -EAGAIN, and nothing posted, while `limit` messages or more have
    not come to the loop. */
 LULL_API int lull_try_post(lull_loop *loop, lull_message *m, unsigned limit);
+
+/* Moves what was posted to those that are ready; nothing runs.  A message is no longer in
+   anybody's way then, and lull_forget takes it back. */
+LULL_API void lull_take_posts(lull_loop *loop);
 
 /* From any thread or a signal handler: makes the loop look around. */
 LULL_API void lull_wakeup(lull_loop *loop);

@@ -128,6 +128,11 @@ static void drain(lull_loop *loop)
     atomic_store(&loop->awake, false);
 }
 
+void lull_take_posts(lull_loop *loop)
+{
+    lull_post_collect(loop, false);
+}
+
 void lull_post_collect(lull_loop *loop, bool readable)
 {
     if (readable)

@@ -26,6 +26,11 @@ const struct lull_backend *lull_backend_find(const char *name)
     return *b;
 }
 
+bool lull_has_selector(const char *name)
+{
+    return lull_backend_find(name) != NULL;
+}
+
 /* epoll refuses files.  The older calls take them and say "ready"; refusing them here
    too makes all backends alike. */
 int lull_pollable(int fd)

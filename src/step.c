@@ -45,6 +45,11 @@ static int look(lull_loop *loop)
     return 0;
 }
 
+void lull_loop_spend(lull_loop *loop)
+{
+    loop->spent = true;
+}
+
 static bool is_spent(const lull_loop *loop, const lull_budget *b, uint64_t ran, int64_t start)
 {
     return loop->spent || (b->resumes > 0 && ran >= b->resumes) ||

@@ -131,16 +131,20 @@ local function print_failure(err, traceback, task)
 end
 core.print_failure = print_failure -- for the prompt, which writes around it
 
--- Tells the handler of an error that nobody looks at; quiet ones are no failures.
+-- Tells the handler of an error that nobody looks at; quiet ones are no failures.  A host
+-- is told of every error, and does the printing if he likes.
 function core.report(err, traceback, task, quiet)
+  local told = core.tell_host(err, traceback, task)
   local loop = core.has_loop() and core.loop()
   local handler = loop and core.loop_handler(loop) or unhandled
   if handler then
     local ok, message = xpcall(handler, core.handler, err, traceback, task)
     if ok then return end
     core.failed()
+    if told then error(message, 0) end
     core.print_failure(message, core.traceback(message))
   end
+  if told then return end
   if not quiet then core.failed() end
   core.print_failure(err, traceback, task)
 end

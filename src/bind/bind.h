@@ -26,6 +26,10 @@ struct lull_module {
 };
 extern const struct lull_module lull_modules[]; /* ends with a NULL name */
 
+/* The globals of these modules, where they are not those of the scripts: see library.c. */
+void lull_setprivate(lua_State *L); /* pops the table */
+bool lull_pushprivate(lua_State *L); /* or nil, and false */
+
 /* ---- classes ----------------------------------------------------------------------- */
 
 enum lull_class {
@@ -55,6 +59,8 @@ struct runtime {
     lua_State *parked;   /* the innermost coroutine of the task that has just parked */
     lua_State *unwinding; /* the generator that is told to end, while it is resumed */
     int ending;          /* where the Task that is ended by force stands on L, or 0 */
+    bool preempted;      /* it did not park but was set aside by a hook: quota.c */
+    lua_Hook hook;       /* that every coroutine has, or NULL */
     lua_State *closing;  /* the coroutine that is being closed */
     lua_CFunction pcall, xpcall; /* Lua's own */
     int budget;          /* operations that may still complete before a turn is due */
@@ -164,8 +170,6 @@ void lull_pushextra(lua_State *L, int i);
 bool lull_hasextra(lua_State *L, int i);
 
 /* ---- suspending: tasklib.c ------------------------------------------------------------ */
-
-#define LULL_FOREVER INT64_MAX
 
 /* May this call suspend?  Raises when not, or when the scope is cancelled; gives the
    others a turn when one is due; then calls k(L, LUA_OK, 0). */

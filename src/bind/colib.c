@@ -204,7 +204,9 @@ static int turnk(lua_State *L, int status, lua_KContext rc)
 static int pausek(lua_State *L, int status, lua_KContext rc)
 {
     (void)status, (void)rc;
-    return lull_turn(L, lull_runtime(L), turnk);
+    struct runtime *rt = lull_runtime(L);
+    lull_wait_turn(rt->loop, &rt->task->waiter);
+    return lull_park(L, turnk);
 }
 
 /* In a task's own body: a turn for the others, or an await. */
@@ -357,7 +359,12 @@ void lull_open_co(lua_State *L)
     rt->xpcall = lua_tocfunction(L, -1);
     lua_pop(L, 3);
     lull_setfuncs(L, functions);
-    if (lua_getglobal(L, "coroutine") == LUA_TTABLE)
+    bool private = lull_pushprivate(L); /* or nil */
+    if (private)
+        lua_getfield(L, -1, LUA_COLIBNAME);
+    else
+        lua_getglobal(L, LUA_COLIBNAME);
+    if (lua_istable(L, -1))
         lull_setfuncs(L, replacements);
-    lua_pop(L, 1);
+    lua_pop(L, 2);
 }

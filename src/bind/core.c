@@ -249,6 +249,18 @@ void *lull_check(lua_State *L, struct runtime *rt, int i, enum lull_class c)
 
 /* ---- modules -------------------------------------------------------------------------- */
 
+static const char private_key;
+
+void lull_setprivate(lua_State *L)
+{
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &private_key);
+}
+
+bool lull_pushprivate(lua_State *L)
+{
+    return lua_rawgetp(L, LUA_REGISTRYINDEX, &private_key) == LUA_TTABLE;
+}
+
 /* loader of a compiled-in module: upvalue 1 is its place in lull_modules */
 static int load_module(lua_State *L)
 {
@@ -257,6 +269,10 @@ static int load_module(lua_State *L)
     lua_pushfstring(L, "@%s", m->file);
     if (luaL_loadbufferx(L, m->code, m->size, lua_tostring(L, -1), "t") != LUA_OK)
         return lua_error(L);
+    if (lull_pushprivate(L))
+        lua_setupvalue(L, -2, 1);
+    else
+        lua_pop(L, 1);
     lua_pushvalue(L, 1);
     lua_pushvalue(L, 2);
     lua_call(L, 2, 1);

@@ -51,6 +51,9 @@ static inline uint32_t lull_group_room(const struct group *g)
     return g->limit > g->children ? g->limit - g->children : 0;
 }
 
+/* Pushes a new detached group. */
+struct group *lull_newgroup(lua_State *L, uint32_t limit);
+
 /* Somebody has left g or its line, or it was cancelled: wakes those who wait for that. */
 void lull_group_review(lull_loop *loop, struct group *g);
 

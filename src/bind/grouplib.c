@@ -85,11 +85,11 @@ static int open_block(lua_State *L, uint32_t limit)
     return 1;
 }
 
-static int open_detached(lua_State *L, uint32_t limit)
+struct group *lull_newgroup(lua_State *L, uint32_t limit)
 {
     struct group *g = new_group(L, DETACHED, limit);
     lull_scope_open(NULL, lull_scope_of(g), NULL, LULL_IS_GROUP);
-    return 1;
+    return g;
 }
 
 static bool is_options(lua_State *L, int i)
@@ -124,8 +124,12 @@ static int group(lua_State *L)
     }
     int f = options || lua_isnoneornil(L, 1) ? 2 : 1;
     lua_settop(L, 2);
-    if (lua_isnil(L, f))
-        return detached ? open_detached(L, limit) : open_block(L, limit);
+    if (lua_isnil(L, f)) {
+        if (!detached)
+            return open_block(L, limit);
+        lull_newgroup(L, limit);
+        return 1;
+    }
     lull_checkcallable(L, f);
     luaL_argcheck(L, !detached, 1, "a detached group has no function");
     lua_pushvalue(L, f);

@@ -35,7 +35,10 @@ struct loop *lull_home(struct runtime *rt, uint32_t serial)
 /* Who lives on a loop keeps it alive. */
 void lull_task_begins(lua_State *L, struct runtime *rt)
 {
-    if (rt->object->tasks > 0)
+    struct loop *o = rt->object;
+    if (o->max_tasks > 0 && o->tasks >= o->max_tasks)
+        luaL_error(L, "task quota exceeded (%d live)", (int)o->tasks);
+    if (o->tasks > 0)
         return;
     lull_pushknown(L, rt->object);
     lull_hold(L, rt->object);
@@ -209,6 +212,32 @@ static int slow_callback(lua_State *L)
 
 /* ---- the module --------------------------------------------------------------------------------------- */
 
+struct loop *lull_newloop(lua_State *L, struct runtime *rt, const lull_options *options,
+                          int *rc)
+{
+    struct loop *o = lull_newobject(L, LULL_LOOP, sizeof *o, LULL_LOOP_HANDLER);
+    for (int i = LULL_LOOP_UNTAKEN; i <= LULL_LOOP_HANDLES; i++) {
+        lua_newtable(L);
+        lua_setiuservalue(L, -2, i);
+    }
+    lua_pushvalue(L, -1);
+    lull_know(L, o);
+    o->rt = rt;
+    o->virtual_clock = options->virtual_clock;
+    o->slow = 100000000;
+    lull_review_init(o);
+    list_init(&o->transports);
+    *rc = lull_loop_new(&o->core, options);
+    if (*rc < 0) {
+        lua_pop(L, 1);
+        return NULL;
+    }
+    o->serial = lull_loop_serial(o->core);
+    o->next = rt->loops;
+    rt->loops = o;
+    return o;
+}
+
 /* new_loop ([{selector=, clock=, seed=}]) -> Loop */
 static int new_loop(lua_State *L)
 {
@@ -229,31 +258,14 @@ static int new_loop(lua_State *L)
         options.seed = (uint64_t)luaL_optinteger(L, -1, 0);
     }
     options.alloc = lua_getallocf(L, &options.alloc_ud);
-    struct loop *o = lull_newobject(L, LULL_LOOP, sizeof *o, LULL_LOOP_HANDLER);
-    lua_newtable(L);
-    lua_setiuservalue(L, -2, LULL_LOOP_UNTAKEN);
-    lua_newtable(L);
-    lua_setiuservalue(L, -2, LULL_LOOP_WATCHERS);
-    lua_newtable(L);
-    lua_setiuservalue(L, -2, LULL_LOOP_HANDLES);
-    lua_pushvalue(L, -1);
-    lull_know(L, o);
-    o->rt = rt;
-    o->virtual_clock = options.virtual_clock;
-    o->slow = 100000000;
-    lull_review_init(o);
-    list_init(&o->transports);
-    int rc = lull_loop_new(&o->core, &options);
-    if (rc < 0) {
+    int rc;
+    if (lull_newloop(L, rt, &options, &rc) == NULL) {
         if (rc == -ENOSYS)
             return luaL_error(L, "no such selector: %s", options.selector);
         lull_pushfail(L, rc, NULL);
         lua_pop(L, 1);
         return lua_error(L);
     }
-    o->serial = lull_loop_serial(o->core);
-    o->next = rt->loops;
-    rt->loops = o;
     return 1;
 }
 

@@ -41,6 +41,14 @@ static int report_slow(lua_State *L)
         lull_pushstack(L, t);
     else
         lua_pushnil(L);
+    struct lull *host = lull_pushruntime(L)->object->host;
+    lua_pop(L, 1);
+    if (host != NULL) {
+        lua_pushvalue(L, 1);
+        lua_insert(L, -2);
+        lull_tell_slow(L, host, lua_gettop(L) - 1, lua_tonumber(L, 2));
+        return 0;
+    }
     lua_pushvalue(L, 1);
     lua_pushboolean(L, true);
     lua_call(L, 4, 0);
@@ -244,6 +252,17 @@ static int on_report(lua_State *L)
     return 0;
 }
 
+/* tell_host (err, traceback, task) -> boolean: tells the host of an error, if there is one */
+static int tell_host(lua_State *L)
+{
+    struct loop *o = lull_runtime(L)->object;
+    lua_settop(L, 3);
+    if (o != NULL && o->host != NULL)
+        lull_tell_host(L, o->host, 1);
+    lua_pushboolean(L, o != NULL && o->host != NULL);
+    return 1;
+}
+
 /* failed () counts a failure that the default handler tells; failures () -> how many of
    them nobody has taken since */
 static int failed(lua_State *L)
@@ -284,7 +303,8 @@ static int loop_handler(lua_State *L)
 
 static const luaL_Reg functions[] = {{"on_report", on_report}, {"failed", failed},
                                      {"failures", failures},   {"handler", handler},
-                                     {"loop_handler", loop_handler}, {NULL, NULL}};
+                                     {"loop_handler", loop_handler},
+                                     {"tell_host", tell_host}, {NULL, NULL}};
 
 void lull_open_report(lua_State *L)
 {

@@ -1,8 +1,8 @@
-/* Running a loop: until a future is done, until everybody has ended, or for ever; what a
-   deadlock is told as; and the end, at which everybody is cancelled and waited for.
+/* Running a loop: until a future is done, until everybody has ended, or for ever; and what
+   a deadlock is told as.  How everybody is sent home is in ending.c.
 
    User code may run only inside protected calls here: the loop of the core knows no
-   longjmp, so nothing may be raised between begin and end_run. */
+   longjmp, so nothing may be raised between lull_begin_run and lull_end_run. */
 #include "looplib.h"
 
 #include <errno.h>
@@ -11,18 +11,7 @@ static const char deadlock_key;
 
 _Thread_local struct runtime *lull_here;
 
-/* What a run lays over the runtime and gives back: runs nest (virtual clocks). */
-struct frame {
-    lua_State *running, *L, *base, *outer;
-    struct task *task;
-    lull_loop *loop;
-    struct loop *object;
-    struct runtime *here;
-    int budget;
-    int64_t slow;
-};
-
-static struct frame begin(lua_State *L, struct runtime *rt, struct loop *o)
+struct frame lull_begin_run(lua_State *L, struct runtime *rt, struct loop *o)
 {
     struct frame saved = {rt->running, rt->L, rt->base, rt->outer, rt->task,
                           rt->loop, rt->object, lull_here, rt->budget, rt->slow};
@@ -37,7 +26,7 @@ static struct frame begin(lua_State *L, struct runtime *rt, struct loop *o)
     return saved;
 }
 
-static void end_run(struct runtime *rt, struct loop *o, struct frame saved)
+void lull_end_run(struct runtime *rt, struct loop *o, struct frame saved)
 {
     o->running = false;
     lull_here = saved.here;
@@ -50,41 +39,6 @@ static void end_run(struct runtime *rt, struct loop *o, struct frame saved)
     rt->object = saved.object;
     rt->budget = saved.budget;
     rt->slow = saved.slow;
-}
-
-/* Calls f for every live task of the loop; f may end it.  Needs no memory. */
-static void each_task(lua_State *L, struct runtime *rt, struct loop *o,
-                      void (*f)(lua_State *L, struct runtime *rt, struct task *t))
-{
-    int top = lua_gettop(L);
-    for (uint32_t i = 1; i <= rt->idle.slots; i++, lua_settop(L, top)) {
-        struct task *t = lull_pushlive(L, rt, i, o->serial);
-        if (t != NULL)
-            f(L, rt, t);
-    }
-}
-
-/* cancel (task): with a reason, for which there may be no memory. */
-static int cancel_because(lua_State *L)
-{
-    struct task *t = lua_touserdata(L, 1);
-    lua_pushliteral(L, "the loop ends");
-    lull_cancel(L, lull_pushruntime(L)->loop, &t->own, -ECANCELED, 2);
-    return 0;
-}
-
-static void cancel_task(lua_State *L, struct runtime *rt, struct task *t)
-{
-    lua_pushcfunction(L, cancel_because);
-    lua_pushlightuserdata(L, t);
-    if (lua_pcall(L, 1, 0, 0) != LUA_OK)
-        lull_scope_cancel(rt->loop, &t->own, -ECANCELED);
-}
-
-static void kill_task(lua_State *L, struct runtime *rt, struct task *t)
-{
-    cancel_task(L, rt, t);
-    lull_kill(rt, t);
 }
 
 static void until_done(lull_loop *core, lull_waiter *w)
@@ -132,7 +86,7 @@ static int deadlock_report(lua_State *L)
     return 1;
 }
 
-/* How a run came out, beside -errno of the selector.  It is told after end_run only. */
+/* How a run came out, beside -errno of the selector.  It is told after lull_end_run only. */
 enum { WELL, STOPPED, DEADLOCK /* the report is on top of the stack */ };
 
 /* Runs the core's loop until it is stopped. */
@@ -187,21 +141,10 @@ static int drain(lua_State *L, struct loop *o)
     return rc;
 }
 
-/* Cancels everybody and runs until nobody is left; who cannot be woken any more, or finds
-   no end within a hundred rounds, is ended the hard way.  Then transports are closed. */
-static void clear(lua_State *L, struct runtime *rt, struct loop *o)
+int lull_run_drained(lua_State *L, struct loop *o)
 {
-    o->end = UNTIL_EMPTY;
-    each_task(L, rt, o, cancel_task);
-    do {
-        while (!lull_drained(o)) {
-            if (lull_loop_run(o->core) == 0)
-                continue;
-            each_task(L, rt, o, kill_task);
-            o->lingering = 0;
-        }
-    } while (lull_close_transports(o));
-    o->end = UNTIL_STOPPED;
+    int rc = drain(L, o);
+    return rc == DEADLOCK ? -EDEADLK : rc;
 }
 
 /* Runs until the future at i is done. */
@@ -251,7 +194,9 @@ static struct loop *checkidle(lua_State *L)
     struct loop *o = lull_checkloopobject(L);
     if (o->running)
         luaL_error(L, "the loop is running already");
-    if (rt->loop != NULL && !o->virtual_clock)
+    if (o->host != NULL)
+        luaL_error(L, "this loop is driven by the host");
+    if (rt->loop != NULL && rt->object->running && !o->virtual_clock)
         luaL_error(L, "a loop cannot run inside of another one");
     return o;
 }
@@ -264,16 +209,16 @@ static int loop_run(lua_State *L)
     struct loop *o = checkidle(L);
     lull_checkcallable(L, 2);
     struct task *main = spawn_main(L, rt, o);
-    struct frame saved = begin(L, rt, o);
+    struct frame saved = lull_begin_run(L, rt, o);
     int rc = run_until(L, o, 2);
     if (rc == WELL && main->future.state == LULL_RESULT)
         rc = drain(L, o);
     main->future.flags |= LULL_TAKEN;
-    clear(L, rt, o);
+    lull_clear(L, rt, o, LULL_FOREVER);
     last_turn(o);
-    clear(L, rt, o);
+    lull_clear(L, rt, o, LULL_FOREVER);
     lull_review(rt, o);
-    end_run(rt, o, saved);
+    lull_end_run(rt, o, saved);
     return rc == WELL ? lull_pushoutcome(L, rt, 2) : fail(L, rc);
 }
 
@@ -291,9 +236,9 @@ static int run_until_complete(lua_State *L)
     f->flags |= LULL_TAKEN;
     if (lull_future_bind(o->core, f) < 0)
         return luaL_error(L, "the future belongs to another loop");
-    struct frame saved = begin(L, rt, o);
+    struct frame saved = lull_begin_run(L, rt, o);
     int rc = run_until(L, o, 2);
-    end_run(rt, o, saved);
+    lull_end_run(rt, o, saved);
     return rc == WELL ? lull_pushoutcome(L, rt, 2) : fail(L, rc);
 }
 
@@ -302,9 +247,9 @@ static int run_forever(lua_State *L)
 {
     struct runtime *rt = lull_runtime(L);
     struct loop *o = checkidle(L);
-    struct frame saved = begin(L, rt, o);
+    struct frame saved = lull_begin_run(L, rt, o);
     int rc = run_core(L, o, lull_loop_run_forever);
-    end_run(rt, o, saved);
+    lull_end_run(rt, o, saved);
     return rc == WELL ? 0 : fail(L, rc);
 }
 
@@ -315,13 +260,13 @@ int lull_loop_close(lua_State *L)
     struct loop *o = lull_check(L, rt, 1, LULL_LOOP);
     if (o->core == NULL)
         return 0;
-    if (o->running)
+    if (o->running || o->host != NULL)
         return luaL_error(L, "the loop is running");
     luaL_checkstack(L, 40, NULL);
-    struct frame saved = begin(L, rt, o);
-    clear(L, rt, o);
+    struct frame saved = lull_begin_run(L, rt, o);
+    lull_clear(L, rt, o, LULL_FOREVER);
     lull_review(rt, o);
-    end_run(rt, o, saved);
+    lull_end_run(rt, o, saved);
     lull_drop_loop(L, rt, o);
     return 0;
 }

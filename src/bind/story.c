@@ -86,6 +86,18 @@ static lua_State *push_parent(lua_State *L, struct runtime *rt, lua_State *base)
     return NULL;
 }
 
+lua_Integer lull_parent_of(lua_State *L, struct runtime *rt, struct task *t)
+{
+    int top = lua_gettop(L);
+    lua_Integer parent = 0;
+    if (push_parent(L, rt, lull_base_of(rt, t)) != NULL) {
+        struct task *p = lua_touserdata(L, -1);
+        parent = (lua_Integer)p->slot << 32 | p->id;
+    }
+    lua_settop(L, top);
+    return parent;
+}
+
 /* On one line: where it was spawned, and by whom, up to main or to one that has ended. */
 void lull_append_site(lua_State *L, lua_State *base)
 {

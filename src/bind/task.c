@@ -163,9 +163,12 @@ lua_State *lull_base_of(struct runtime *rt, struct task *t)
 }
 
 /* Gives co, which has just parked, the coroutine that resumed it to carry. */
-static void link_to(lua_State *co, lua_State *outer)
+static void link_to(struct runtime *rt, lua_State *co, lua_State *outer)
 {
-    lua_pop(co, 1);
+    if (rt->preempted) /* by a hook, which leaves no mark on the stack */
+        rt->preempted = false;
+    else
+        lua_pop(co, 1);
     lua_pushlightuserdata(co, outer);
     lua_pushlightuserdata(co, (void *)&linked);
 }
@@ -180,8 +183,9 @@ bool lull_awaiting(lua_State *co)
 
 int lull_park_around(lua_State *L, lua_State *child, lua_KContext ctx, lua_KFunction k)
 {
-    link_to(child, L);
-    return yield(L, lull_runtime(L), ctx, k);
+    struct runtime *rt = lull_runtime(L);
+    link_to(rt, child, L);
+    return yield(L, rt, ctx, k);
 }
 
 /* ---- the end ------------------------------------------------------------------------------ */
@@ -301,7 +305,8 @@ static void retire(struct runtime *rt, struct task *t, bool reusable)
     rt->idle.slot[i] = t->slot;
     if (i < LULL_IDLE)
         rt->idle.co[i] = co;
-    if (!reusable || i >= LULL_IDLE || (t->future.flags & LULL_ESCAPED) || lua_gethook(co)) {
+    if (!reusable || i >= LULL_IDLE || (t->future.flags & LULL_ESCAPED) ||
+        lua_gethook(co) != rt->hook) {
         if (i < LULL_IDLE)
             rt->idle.co[i] = NULL;
         lua_rawgeti(L, LUA_REGISTRYINDEX, rt->threads);
@@ -410,6 +415,11 @@ static inline void rest(struct runtime *rt, struct task *t)
         t->future.flags &= (uint8_t)~LULL_NESTED;
     else
         t->future.flags |= LULL_NESTED;
+    if (rt->preempted) { /* in the outermost, which has the mark only when it escaped */
+        rt->preempted = false;
+        if (t->future.flags & LULL_ESCAPED)
+            lua_pushlightuserdata(t->co, (void *)&parked);
+    }
     rt->parked = rt->running = NULL;
     rt->task = NULL;
     if (t->future.flags & LULL_CONDEMNED)

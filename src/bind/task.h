@@ -63,6 +63,8 @@ void lull_pushtask(lua_State *L, struct runtime *rt, struct task *t); /* of a li
 void lull_pushtask_of(lua_State *L, lua_State *base); /* or nil, when base is at rest */
 void lull_pushstack(lua_State *L, struct task *t); /* where a live t stands now */
 void lull_pushstate(lua_State *L, struct runtime *rt, struct task *t); /* "waiting: ..." */
+/* Who has spawned t: slot << 32 | id if that lives, else 0. */
+lua_Integer lull_parent_of(lua_State *L, struct runtime *rt, struct task *t);
 void lull_pushlabel(lua_State *L, int i); /* task 7 "worker", of the Task at i */
 void lull_append_site(lua_State *L, lua_State *base); /* "spawned at", to the top string */
 

@@ -44,8 +44,10 @@ static int slept(lua_State *L, int status, lua_KContext rc)
 
 static int begin_sleep(lua_State *L, struct runtime *rt, lua_Number seconds)
 {
-    if (!(seconds > 0))
-        return lull_turn(L, rt, slept);
+    if (!(seconds > 0)) {
+        lull_wait_turn(rt->loop, &rt->task->waiter);
+        return lull_park(L, slept);
+    }
     lull_wait(&rt->task->waiter);
     return lull_await(L, after(rt->loop, seconds), slept);
 }

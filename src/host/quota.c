@@ -1,0 +1,258 @@
+/* How long a task may compute: instructions by a hook that counts them, time by a signal
+   that sets a hook.  Where the host allows it a task is set aside in the middle of its
+   Lua code, and goes on in the next step as if nothing had happened; else it gets an
+   error.
+
+   Lua looks at the count at every instruction, whatever the count is, so counting makes
+   scripts slower by a factor of two; that is why there is the signal, which costs nothing
+   as long as nobody takes too long. */
+#include "host.h"
+
+#include "apart.h"
+
+enum {
+    CHUNK = 1000, /* instructions from one look to the next */
+    OVERTIME = 10 /* how often the budget, where Lua cannot suspend, until an error */
+};
+
+struct watch {
+    lull *l;
+    uint64_t ran;     /* by who runs now, since it was resumed */
+    uint64_t step;    /* by all, in this step */
+    uint64_t limit;   /* of the step, or 0 */
+    int64_t ns, deadline; /* of the step on the real clock, or 0 */
+    bool offended;    /* who runs now has been given an error for it */
+    lull_waiter teller; /* tells of who was set aside, outside of him */
+    lull_task told;
+    struct sys_alarm *alarm;
+};
+
+/* ---- setting aside ------------------------------------------------------------------ */
+
+/* (Task): by name and stack, on the loop's own coroutine. */
+static int tell(lua_State *L)
+{
+    struct watch *w = lua_touserdata(L, 1);
+    lull *l = w->l;
+    lull_slow s = {.size = sizeof s, .task = w->told, .preempted = true};
+    luaL_checkstack(L, 40, NULL);
+    struct task *t = lull_pushnumber_task(L, l, w->told);
+    if (t == NULL)
+        return 0;
+    s.ns = w->ns;
+    lull_pushlabel(L, 2);
+    s.name = lua_tostring(L, -1);
+    lull_pushstack(L, t);
+    s.traceback = lua_tostring(L, -1);
+    l->options.on_slow(l, &s);
+    return 0;
+}
+
+static void tell_slow(lull_loop *loop, lull_waiter *waiter)
+{
+    (void)loop;
+    struct watch *w = container_of(waiter, struct watch, teller);
+    lull_protected(w->l, tell, w);
+}
+
+/* Has it been told of t before?  Notes it; raises where there is no memory. */
+static bool is_known(lua_State *L, struct runtime *rt, struct task *t)
+{
+    lull_pushtask(L, rt, t);
+    lull_pushextra(L, -1);
+    bool known = lua_getfield(L, -1, "preempted") != LUA_TNIL;
+    lua_pushboolean(L, true);
+    lua_setfield(L, -3, "preempted");
+    lua_pop(L, 3);
+    return known;
+}
+
+/* Who was set aside has not come to an await since it was cancelled. */
+static int raise_cancel(lua_State *L)
+{
+    return lull_raisecancel(L, lull_runtime(L));
+}
+
+static void set_aside(lua_State *L, struct watch *w, struct runtime *rt)
+{
+    struct task *t = rt->task;
+    luaL_checkstack(L, 24, NULL);
+    if (t->scope->cancelled) {
+        lull_pushruntime(L);
+        lua_pushcclosure(L, raise_cancel, 1);
+        lua_call(L, 0, 0);
+    }
+    if (w->l->options.on_slow != NULL && !is_known(L, rt, t) &&
+        w->teller.status != LULL_PENDING) {
+        w->told = lull_number_of(t);
+        lull_wait(&w->teller);
+        lull_wake(rt->loop, &w->teller, 0);
+    }
+    lull_wait_turn(rt->loop, &t->waiter);
+    rt->parked = L;
+    rt->preempted = true;
+    lua_yield(L, 0); /* which returns: Lua yields when the hook does */
+}
+
+/* ---- looking ------------------------------------------------------------------------ */
+
+static bool is_late(struct watch *w)
+{
+    if (w->limit > 0 && w->step >= w->limit)
+        return true;
+    return w->deadline > 0 && sys_now() >= w->deadline;
+}
+
+static bool is_hopeless(const struct watch *w, uint64_t quota)
+{
+    if (quota > 0 && w->ran >= OVERTIME * quota)
+        return true;
+    return w->deadline > 0 && sys_now() >= w->deadline + OVERTIME * w->ns;
+}
+
+/* From now on each instruction is one too many, whatever protected call it is in. */
+static void offend(lua_State *L, struct watch *w, lua_Hook hook)
+{
+    w->offended = true;
+    lua_sethook(L, hook, LUA_MASKCOUNT, 1);
+    luaL_error(L, "instruction quota exceeded");
+}
+
+static void judge(lua_State *L, struct watch *w, struct runtime *rt, lua_Hook hook)
+{
+    lull *l = w->l;
+    uint64_t quota = rt->task ? lull_allowance(l, rt->task) : 0;
+    if (quota == 0)
+        quota = l->options.instructions;
+    bool over = quota > 0 && w->ran >= quota, late = is_late(w);
+    if (late)
+        lull_loop_spend(l->loop);
+    if (l->options.preempt == LULL_PREEMPT_OFF) {
+        if (over)
+            offend(L, w, hook);
+        return;
+    }
+    if (!over && !late)
+        return;
+    if (rt->task != NULL && rt->running == L && rt->ending == 0 && lua_isyieldable(L))
+        set_aside(L, w, rt);
+    else if (w->offended || is_hopeless(w, quota))
+        offend(L, w, hook);
+}
+
+/* Whose L is it?  NULL: of none that is being driven. */
+static struct watch *watch_of(lua_State *L, struct runtime **rt)
+{
+    lull *l = lull_of(L);
+    *rt = l ? l->rt : NULL;
+    return l && l->driving && *rt ? l->watch : NULL;
+}
+
+static void counted(lua_State *L, lua_Debug *ar)
+{
+    (void)ar;
+    struct runtime *rt;
+    struct watch *w = watch_of(L, &rt);
+    if (w == NULL)
+        return;
+    int count = lua_gethookcount(L);
+    w->ran += (uint64_t)count;
+    w->step += (uint64_t)count;
+    if (!w->offended && count != CHUNK)
+        lua_sethook(L, counted, LUA_MASKCOUNT, CHUNK);
+    if (w->offended)
+        offend(L, w, counted);
+    judge(L, w, rt, counted);
+}
+
+/* Set by the signal for one instruction. */
+static void caught(lua_State *L, lua_Debug *ar)
+{
+    (void)ar;
+    struct runtime *rt;
+    struct watch *w = watch_of(L, &rt);
+    lua_sethook(L, NULL, 0, 0);
+    if (w != NULL)
+        judge(L, w, rt, caught);
+}
+
+/* In a signal handler, on the thread that drives. */
+static void catch(void)
+{
+    struct runtime *rt = lull_here;
+    lua_State *L = rt ? (rt->running ? rt->running : rt->L) : NULL;
+    if (L != NULL)
+        lua_sethook(L, caught, LUA_MASKCOUNT, 1);
+}
+
+static void next_slice(lull_loop *loop, lull_waiter *waiter)
+{
+    (void)waiter;
+    struct watch *w = ((struct runtime *)lull_loop_user(loop))->object->host->watch;
+    w->ran = 0;
+    w->offended = false;
+}
+
+/* ---- opening ------------------------------------------------------------------------ */
+
+int lull_open_watch_of(lull *l)
+{
+    bool counts = l->options.preempt == LULL_PREEMPT_COUNT || l->options.instructions > 0;
+    if (!counts && l->options.preempt == LULL_PREEMPT_OFF)
+        return 0;
+    struct watch *w = lull_host_alloc(l, sizeof *w);
+    if (w == NULL)
+        return -ENOMEM;
+    w->l = l;
+    l->watch = w;
+    lull_waiter_init(&w->teller, tell_slow);
+    if (l->options.preempt == LULL_PREEMPT_SIGNAL)
+        return sys_alarm_new(&w->alarm, l->options.preempt_signal, catch);
+    l->rt->hook = counted;
+    lua_sethook(l->L, counted, LUA_MASKCOUNT, CHUNK); /* coroutines inherit it */
+    lua_sethook(l->main, counted, LUA_MASKCOUNT, CHUNK);
+    lull_loop_probe(l->loop, next_slice);
+    return 0;
+}
+
+void lull_close_watch_of(lull *l)
+{
+    struct watch *w = l->watch;
+    l->watch = NULL;
+    if (w == NULL)
+        return;
+    if (w->alarm != NULL)
+        sys_alarm_free(w->alarm);
+    else if (l->main != NULL && lua_gethook(l->main) == counted)
+        lua_sethook(l->main, NULL, 0, 0);
+    lull_forget(&w->teller);
+    if (l->loop != NULL)
+        lull_loop_probe(l->loop, NULL);
+    lull_host_free(l, w, sizeof *w);
+}
+
+void lull_watch_step(lull *l, const lull_budget *budget)
+{
+    struct watch *w = l->watch;
+    lull_budget b = {0};
+    if (budget != NULL)
+        memcpy(&b, budget, budget->size < sizeof b ? budget->size : sizeof b);
+    l->deadline = b.ns > 0 ? sys_now() + b.ns : 0;
+    if (w == NULL)
+        return;
+    w->ran = w->step = 0;
+    w->offended = false;
+    w->limit = b.instructions;
+    w->ns = b.ns;
+    w->deadline = l->deadline;
+    if (w->alarm != NULL && b.ns > 0)
+        sys_alarm_set(w->alarm, b.ns);
+}
+
+void lull_unwatch_step(lull *l)
+{
+    struct watch *w = l->watch;
+    l->deadline = 0;
+    if (w != NULL && w->alarm != NULL && w->ns > 0)
+        sys_alarm_set(w->alarm, 0);
+}
