@@ -27,8 +27,9 @@ end
 -- For a call to a host, which may be nil: then the options must say who is expected.
 function secure.client(name, opts, host)
   local made, tls, code = context(name, opts, false)
-  if made and not host and not tls.server and tls.verify ~= false and not tls.server_name then
-    error(("'%s': the TLS option 'server_name' is needed to verify the peer"):format(name), 3)
+  local checks = made and not tls.server and tls.verify ~= false
+  if checks and not host and not tls.server_name then
+    error(("'%s': the TLS option 'server_name' is needed"):format(name), 3)
   end
   return made, tls, code
 end

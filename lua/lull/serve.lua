@@ -94,8 +94,8 @@ function Server:forget_ended()
 end
 
 -- A task that is cancelled before its first run never runs, and has to be looked for: by
--- a callback, which nobody can cancel.  A list grows until its first call; two turns later
--- those who live have begun.
+-- a callback, which nobody can cancel.  A list grows until its first call; two turns
+-- later those who live have begun.
 local function look_after(server, tasks, turns)
   if server.fresh == tasks then server.fresh = nil end
   if turns > 0 then return call_soon(look_after, server, tasks, turns - 1) end

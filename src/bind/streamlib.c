@@ -324,8 +324,10 @@ int lull_stream_fail(lua_State *L, struct stream *s, int rc)
     bool known = (s->peer_size || s->io.watch.fd >= 0) && peer_of(s, &a) == 0;
     const char *where = known ? sys_text(&a, text) : "";
     where = *where ? where : NULL;
-    if (s->flags & STREAM_OPEN && s->tls && sys_tls_failure(s->tls))
+    if (s->flags & STREAM_OPEN && s->tls && sys_tls_failure(s->tls)) {
+        s->in_error = s->out_error = (int16_t)sys_tls_failure(s->tls);
         end(L, s);
+    }
     if (rc == -SYS_ETLS)
         return lull_pushcode(L, "ETLS", sys_tls_why(s->tls), where);
     return lull_pushfail(L, rc, where);
