@@ -99,7 +99,11 @@ int lull_sock_pushaddress(lua_State *L, const struct sock *s, struct sys_address
 {
     if (s->datagram)
         sys_unmap4(&a);
-    return lull_pushaddress(L, &a);
+    int n = lull_pushaddress(L, &a);
+    if (s->family != SYS_UNIX || n == 1)
+        return n;
+    lua_pop(L, 1); /* the port of a nameless one */
+    return 1;
 }
 
 int lull_sock_noaddress(lua_State *L, struct sock *s, int i, int rc)
