@@ -115,7 +115,7 @@ local function serve_udp(server, socket)
     if not packet then return end
     lull.spawn(function()
       for _, answer in ipairs(answers(server, packet, false)) do
-        socket:sendto(answer, host, port)
+        if not server.closed then socket:sendto(answer, host, port) end
       end
     end):daemon()
   end
@@ -136,6 +136,7 @@ local Server = {}
 Server.__index = Server
 
 function Server:close()
+  self.closed = true
   self.socket:close()
   self.listener:close()
   for _, task in ipairs(self.tasks) do task:close() end
