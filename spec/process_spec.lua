@@ -9,6 +9,14 @@ local run = helper.run
 
 local real = {real = true}
 
+local function spawn(...)
+  return assert(process.spawn(...))
+end
+
+local function see(...)
+  return assert(process.run(...))
+end
+
 -- A shell that runs this text.
 local function sh(text, ...)
   return {"sh", "-c", text, "sh", ...}
@@ -61,9 +69,9 @@ describe("a child", function()
     for _, selector in helper.backends() do
       run(function()
         both_ways(function(pidfd)
-          local well = assert(process.spawn(sh "exit 0", {pidfd = pidfd}))
-          local badly = assert(process.spawn(sh "exit 42", {pidfd = pidfd}))
-          local killed = assert(process.spawn(sh "kill -KILL $$", {pidfd = pidfd}))
+          local well = spawn(sh "exit 0", {pidfd = pidfd})
+          local badly = spawn(sh "exit 42", {pidfd = pidfd})
+          local killed = spawn(sh "kill -KILL $$", {pidfd = pidfd})
           assert.same({nil, "SIGKILL"}, {killed:wait()})
           assert.same({0}, {well:wait()})
           assert.same({42}, {badly:wait()})
@@ -76,7 +84,7 @@ describe("a child", function()
   it("tells it to all who wait", tidy(function()
     run(function()
       both_ways(function(pidfd)
-        local p = assert(process.spawn(sh "read x; exit 7", {stdin = "pipe", pidfd = pidfd}))
+        local p = spawn(sh "read x; exit 7", {stdin = "pipe", pidfd = pidfd})
         local waiting = {}
         for i = 1, 5 do waiting[i] = lull.spawn(p.wait, p) end
         helper.turns(2)
@@ -93,7 +101,7 @@ describe("a child", function()
 
   it("goes on when the wait for it is cancelled", tidy(function()
     run(function()
-      local p <close> = assert(process.spawn({"cat"}, {stdin = "pipe", stdout = "pipe"}))
+      local p <close> = spawn({"cat"}, {stdin = "pipe", stdout = "pipe"})
       local _, _, code = lull.timeout(0.01, p.wait, p)
       assert.equal("ETIMEDOUT", code)
       p.stdin:write "still here\n"
@@ -107,7 +115,7 @@ describe("a child", function()
     run(function()
       local pid, stdin
       do
-        local p = assert(process.spawn(sh "read x", {stdin = "pipe"}))
+        local p = spawn(sh "read x", {stdin = "pipe"})
         pid, stdin = p:pid(), p.stdin
       end
       collectgarbage()
@@ -120,12 +128,12 @@ describe("a child", function()
 
   it("is shown with its name and state", tidy(function()
     run(function()
-      local p = assert(process.spawn(sh "read x", {stdin = "pipe"}))
+      local p = spawn(sh "read x", {stdin = "pipe"})
       assert.matches("^process %d+ %(sh, running%)$", tostring(p))
       p:kill()
       p:wait()
       assert.matches("%(sh, ended by SIGTERM%)$", tostring(p))
-      local q = assert(process.spawn {"true"})
+      local q = spawn {"true"}
       q:wait()
       assert.matches("%(true, exited with 0%)$", tostring(q))
       assert.equal(math.type(q:pid()), "integer")
@@ -137,8 +145,8 @@ describe("a child", function()
     run(function()
       local children = {}
       for i = 1, 200 do
-        children[i] = assert(process.spawn(sh("read x; exit $((x % 100))"),
-          {stdin = "pipe", pidfd = i % 4 ~= 0}))
+        children[i] = spawn(sh("read x; exit $((x % 100))"),
+          {stdin = "pipe", pidfd = i % 4 ~= 0})
       end
       for i, p in ipairs(children) do p.stdin:write(i, "\n") end
       for i, p in ipairs(children) do
@@ -154,7 +162,8 @@ describe("a child", function()
     assert(os.execute(("mkfifo %s %s"):format(question, answer)))
     local out, err, code = helper.child(([[
       local process = require "lull.process"
-      process.spawn({"sh", "-c", "x=$(cat %s); echo $x > %s"}, {stdin = "null", stdout = "null", stderr = "null"})
+      process.spawn({"sh", "-c", "x=$(cat %s); echo $x > %s"},
+        {stdin = "null", stdout = "null", stderr = "null"})
       print "the end"]]):format(question, answer), "--real")
     assert.same({"the end\n", "", 0}, {out, err, code})
     assert.equal("hello\n", (helper.execute {"sh", "-c",
@@ -185,7 +194,7 @@ describe("a child", function()
     end)
   end))
 
-  it("that was left behind by a loop is reaped when another one is started", tidy(function()
+  it("that a loop has left behind is reaped when another starts", tidy(function()
     local p = run(function()
       return process.spawn(sh "read x", {stdin = "pipe"})
     end, real)
@@ -210,8 +219,9 @@ describe("spawn", function()
                   {failure {"/no/such"}})
       assert.same({"EACCES: permission denied (/etc/passwd)", "EACCES"},
                   {failure {"/etc/passwd"}})
+      local nowhere = {cwd = "/nowhere", stdin = "pipe", stdout = "pipe"}
       assert.same({"ENOENT: no such file or directory (/nowhere)", "ENOENT"},
-                  {failure({"true"}, {cwd = "/nowhere", stdin = "pipe", stdout = "pipe"})})
+                  {failure({"true"}, nowhere)})
       assert.equal("ENOTDIR", select(2, failure({"true"}, {cwd = "/etc/passwd"})))
       assert.equal("ENOENT", select(2, failure {""}))
       local dir <close> = helper.tempdir()
@@ -259,7 +269,7 @@ describe("spawn", function()
   it("passes arguments as they are", function()
     run(function()
       local given = {"", " ", "a b", "'\"$x`", "\n", "-n", "\xff\x01", 12, "1.5"}
-      local r = assert(process.run {"printf", "<%s>", table.unpack(given)})
+      local r = see {"printf", "<%s>", table.unpack(given)}
       local expected = {}
       for i, word in ipairs(given) do expected[i] = "<" .. word .. ">" end
       assert.equal(table.concat(expected), r.stdout)
@@ -269,16 +279,17 @@ describe("spawn", function()
   it("lays variables over the environment", function()
     run(function()
       local function value(name, opts)
-        return assert(process.run(sh("printf %s \"${" .. name .. "-unset}\""), opts)).stdout
+        return see(sh("printf %s \"${" .. name .. "-unset}\""), opts).stdout
       end
       assert.equal(os.getenv "PATH", value("PATH"))
       assert.equal("x y", value("LULL_SPEC", {env = {LULL_SPEC = "x y"}}))
       assert.equal(os.getenv "PATH", value("PATH", {env = {LULL_SPEC = 1}}))
       assert.equal("unset", value("HOME", {env = {HOME = false}}))
-      assert.equal("unset", value("HOME", {clear_env = true, env = {PATH = os.getenv "PATH"}}))
-      local all = assert(process.run({"/usr/bin/env"}, {clear_env = true, env = {A = "1"}}))
+      assert.equal("unset", value("HOME",
+        {clear_env = true, env = {PATH = os.getenv "PATH"}}))
+      local all = see({"/usr/bin/env"}, {clear_env = true, env = {A = "1"}})
       assert.equal("A=1\n", all.stdout)
-      all = assert(process.run({"/usr/bin/env"}, {clear_env = true}))
+      all = see({"/usr/bin/env"}, {clear_env = true})
       assert.equal("", all.stdout)
     end, real)
   end)
@@ -292,13 +303,13 @@ describe("spawn", function()
       local opts = {env = {PATH = "/nowhere:" .. dir.path .. ":/bin"}}
       assert.equal("EACCES", select(3, process.spawn({"a-program-of-ours"}, opts)))
       assert(os.execute("chmod +x " .. program))
-      local r = assert(process.run({"a-program-of-ours"}, opts))
+      local r = see({"a-program-of-ours"}, opts)
       assert.equal("ours: " .. program .. "\n", r.stdout)
-      r = assert(process.run({"./a-program-of-ours"}, {cwd = dir.path}))
+      r = see({"./a-program-of-ours"}, {cwd = dir.path})
       assert.equal("ours: ./a-program-of-ours\n", r.stdout)
-      r = assert(process.run({"a-program-of-ours"}, {cwd = dir.path, env = {PATH = ""}}))
+      r = see({"a-program-of-ours"}, {cwd = dir.path, env = {PATH = ""}})
       assert.equal("ours: ./a-program-of-ours\n", r.stdout)
-      r = assert(process.run({"true"}, {env = {PATH = false}}))
+      r = see({"true"}, {env = {PATH = false}})
       assert.equal(0, r.code)
     end, real)
   end)
@@ -306,7 +317,7 @@ describe("spawn", function()
   it("runs in another directory", function()
     local dir <close> = helper.tempdir()
     run(function()
-      assert.equal(dir.path .. "\n", assert(process.run({"pwd", "-P"}, {cwd = dir.path})).stdout)
+      assert.equal(dir.path .. "\n", see({"pwd", "-P"}, {cwd = dir.path}).stdout)
     end, real)
   end)
 
@@ -316,7 +327,7 @@ describe("spawn", function()
       local a, b <close> = net.pair()
       local _ <close> = a
       for _ = 1, 2 do
-        local r = assert(process.run(sh "ls /proc/$$/fd; true"))
+        local r = see(sh "ls /proc/$$/fd; true")
         assert.equal("0\n1\n2\n", r.stdout)
       end
       assert.truthy(a and b)
@@ -324,7 +335,7 @@ describe("spawn", function()
     assert.truthy(f:read())
   end)
 
-  it("hands on no signal that is blocked or ignored, and the old limit of files", function()
+  it("hands on no blocked or ignored signal, and the old limit of files", function()
     local text = [[
       local process = require "lull.process"
       io.write(process.run {"grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"}.stdout)
@@ -341,11 +352,11 @@ describe("spawn", function()
 
   it("leads a group of processes when told so", tidy(function()
     run(function()
-      local plain = assert(process.run(sh "cut -d' ' -f1,5 /proc/$$/stat")).stdout
+      local plain = see(sh "cut -d' ' -f1,5 /proc/$$/stat").stdout
       local pid, group = plain:match "(%d+) (%d+)"
       assert.not_equal(pid, group)
-      local p = assert(process.spawn(sh "exec 3<&0; cat <&3 & cat <&3 & echo $$; wait",
-        {process_group = true, stdin = "pipe", stdout = "pipe"}))
+      local p = spawn(sh "exec 3<&0; cat <&3 & cat <&3 & echo $$; wait",
+        {process_group = true, stdin = "pipe", stdout = "pipe"})
       assert.equal(tostring(p:pid()), p.stdout:read())
       assert.is_true(p:kill "SIGKILL")
       assert.equal("", p.stdout:read "a") -- all that held the pipe have gone
@@ -396,8 +407,8 @@ end)
 describe("the standard files of a child", function()
   it("are pipes, with streams at our ends", tidy(function()
     run(function()
-      local p <close> = assert(process.spawn(sh "while read x; do echo out $x; echo err $x >&2; done",
-        {stdin = "pipe", stdout = "pipe", stderr = "pipe"}))
+      local p <close> = spawn(sh [[while read x; do echo out $x; echo err $x >&2; done]],
+        {stdin = "pipe", stdout = "pipe", stderr = "pipe"})
       for _, word in ipairs {"one", "two", "three"} do
         p.stdin:write(word, "\n")
         assert.equal("out " .. word, p.stdout:read())
@@ -412,13 +423,13 @@ describe("the standard files of a child", function()
 
   it("are absent, or one and the same", tidy(function()
     run(function()
-      local p <close> = assert(process.spawn(sh "cat; echo out; echo err >&2",
-        {stdin = "null", stdout = "pipe", stderr = "stdout"}))
+      local p <close> = spawn(sh "cat; echo out; echo err >&2",
+        {stdin = "null", stdout = "pipe", stderr = "stdout"})
       assert.is_nil(p.stdin)
       assert.is_nil(p.stderr)
       assert.equal("out\nerr\n", p.stdout:read "a")
-      local q <close> = assert(process.spawn(sh "echo out; echo err >&2",
-        {stdout = "null", stderr = "pipe"}))
+      local q <close> = spawn(sh "echo out; echo err >&2",
+        {stdout = "null", stderr = "pipe"})
       assert.equal("err\n", q.stderr:read "a")
     end, real)
   end))
@@ -431,7 +442,7 @@ describe("the standard files of a child", function()
       local input = assert(io.open(dir:write("input", "from a file\n")))
       local a, b <close> = net.pair()
       local _ <close> = a
-      local p = assert(process.spawn(sh "cat; echo err >&2", {stdin = input, stdout = a, stderr = file}))
+      local p = spawn(sh "cat; echo err >&2", {stdin = input, stdout = a, stderr = file})
       assert.equal(0, p:wait())
       input:close()
       file:close()
@@ -450,11 +461,11 @@ describe("the standard files of a child", function()
       -- a socket, and a pipe that belongs to us because another child has its other end
       local a, b <close> = net.pair()
       local _ <close> = a
-      local p = assert(process.spawn(sh(flags), {stdin = a, stdout = "pipe"}))
+      local p = spawn(sh(flags), {stdin = a, stdout = "pipe"})
       assert.is_false(nonblocking(p.stdout:read()))
-      local from <close> = assert(process.spawn(sh "cat; sleep 10",
-        {stdin = "pipe", stdout = "pipe"}))
-      local q = assert(process.spawn(sh(flags), {stdin = from.stdout, stdout = "pipe"}))
+      local from <close> = spawn(sh "cat; sleep 10",
+        {stdin = "pipe", stdout = "pipe"})
+      local q = spawn(sh(flags), {stdin = from.stdout, stdout = "pipe"})
       assert.is_false(nonblocking(q.stdout:read()))
       for _, stream in ipairs {a, from.stdout} do
         local _, _, code = lull.timeout(0.01, stream.read, stream)
@@ -465,8 +476,8 @@ describe("the standard files of a child", function()
       assert.equal("late", from.stdout:read())
       assert.equal("later", a:read())
       -- more than either holds, with nobody reading yet
-      local to <close> = assert(process.spawn({"cat"}, {stdin = "pipe", stdout = "pipe"}))
-      assert.equal(0, assert(process.spawn({"true"}, {stdin = "null", stdout = to.stdin})):wait())
+      local to <close> = spawn({"cat"}, {stdin = "pipe", stdout = "pipe"})
+      assert.equal(0, spawn({"true"}, {stdin = "null", stdout = to.stdin}):wait())
       local text = ("0123456789abcdef"):rep(20000)
       for _, pair in ipairs {{to.stdin, to.stdout}, {a, b}} do
         local writing = lull.spawn(function() pair[1]:write(text) end)
@@ -480,10 +491,10 @@ describe("the standard files of a child", function()
 
   it("make a pipeline", tidy(function()
     run(function()
-      local a = assert(process.spawn(sh "seq 1 50000", {stdout = "pipe"}))
-      local b = assert(process.spawn({"sort", "-rn"}, {stdin = a.stdout, stdout = "pipe"}))
+      local a = spawn(sh "seq 1 50000", {stdout = "pipe"})
+      local b = spawn({"sort", "-rn"}, {stdin = a.stdout, stdout = "pipe"})
       a.stdout:close() -- it is b's now
-      local c = assert(process.spawn({"head", "-n", "3"}, {stdin = b.stdout, stdout = "pipe"}))
+      local c = spawn({"head", "-n", "3"}, {stdin = b.stdout, stdout = "pipe"})
       b.stdout:close()
       assert.equal("50000\n49999\n49998\n", c.stdout:read "a")
       assert.equal(0, a:wait())
@@ -495,8 +506,8 @@ describe("the standard files of a child", function()
 
   it("tell of a reader who has gone", tidy(function()
     run(function()
-      local p <close> = assert(process.spawn(sh "exec <&-; echo; read x <&1",
-        {stdin = "pipe", stdout = "pipe"}))
+      local p <close> = spawn(sh "exec <&-; echo; read x <&1",
+        {stdin = "pipe", stdout = "pipe"})
       p.stdout:read()
       local stream, message, code = p.stdin:write "too late"
       assert.is_nil(stream)
@@ -506,6 +517,28 @@ describe("the standard files of a child", function()
   end))
 end)
 
+describe("in a stock lua", function()
+  it("a broken pipe is an error too, and nothing is installed", function()
+    local out, err, code = helper.stock [[
+      local lull = require "lull"
+      local process = require "lull.process"
+      local function handled()
+        local f <close> = io.open "/proc/self/status"
+        return f:read "a":match "SigCgt:%s*(%x+)"
+      end
+      local before = handled()
+      lull.run(function()
+        local p <close> = assert(process.spawn({"sh", "-c", "exec <&-; echo; sleep 10"},
+          {stdin = "pipe", stdout = "pipe"}))
+        p.stdout:read()
+        print(select(3, p.stdin:write "too late"))
+        print(process.run({"cat"}, {input = "hello"}).stdout)
+        print(handled() == before)
+      end)]]
+    if out then assert.same({"EPIPE\nhello\ntrue\n", "", 0}, {out, err, code}) end
+  end)
+end)
+
 describe("signals to a child", function()
   it("have names and numbers", tidy(function()
     run(function()
@@ -513,14 +546,14 @@ describe("signals to a child", function()
         for _, case in ipairs {{nil, "SIGTERM"}, {"SIGKILL", "SIGKILL"}, {9, "SIGKILL"},
                                {"SIGUSR1", "SIGUSR1"}, {"SIGRTMIN+2", "SIGRTMIN+2"},
                                {"SIGRTMIN", "SIGRTMIN"}} do
-          local p = assert(process.spawn({"sleep", "100"}, {pidfd = pidfd}))
+          local p = spawn({"sleep", "100"}, {pidfd = pidfd})
           assert.is_true(p:kill(0))
           assert.is_true(p:kill(case[1]))
           assert.same({nil, case[2]}, {p:wait()})
           assert.same({nil, "ESRCH: no such process", "ESRCH"}, {p:kill()})
         end
       end)
-      local p <close> = assert(process.spawn {"sleep", "100"})
+      local p <close> = spawn {"sleep", "100"}
       for _, wrong in ipairs {"TERM", "SIGRTMIN+99", "SIGRTMIN-1", "", 99, -1, 1.5} do
         local ok, err = pcall(p.kill, p, wrong)
         assert.is_false(ok)
@@ -534,8 +567,8 @@ describe("closing a process", function()
   it("asks it to end, and waits", tidy(function()
     run(function()
       both_ways(function(pidfd)
-        local p = assert(process.spawn(sh "trap 'echo bye; exit 5' TERM; echo; cat & wait",
-          {stdin = "pipe", stdout = "pipe", pidfd = pidfd, process_group = true}))
+        local p = spawn(sh "trap 'echo bye; exit 5' TERM; echo; cat & wait",
+          {stdin = "pipe", stdout = "pipe", pidfd = pidfd, process_group = true})
         p.stdout:read()
         local reader = lull.spawn(function() return p.stdout:read() end)
         local waiter = lull.spawn(p.wait, p)
@@ -555,8 +588,8 @@ describe("closing a process", function()
       for _, grace in ipairs {0.05, 0} do
         local ended
         do
-          local p <close> = assert(process.spawn(sh "trap '' TERM; echo; sleep 100; true",
-            {stdout = "pipe", grace = grace, process_group = true}))
+          local p <close> = spawn(sh "trap '' TERM; echo; sleep 100; true",
+            {stdout = "pipe", grace = grace, process_group = true})
           p.stdout:read()
           ended = p
         end
@@ -568,7 +601,7 @@ describe("closing a process", function()
 
   it("wakes what is stopped", tidy(function()
     run(function()
-      local p = assert(process.spawn {"sleep", "100"})
+      local p = spawn {"sleep", "100"}
       p:kill "SIGSTOP"
       while state_of(p:pid()) ~= "T" do lull.sleep(0.001) end
       p:close()
@@ -580,8 +613,8 @@ describe("closing a process", function()
     run(function()
       local pid
       local task = lull.spawn(function()
-        local p <close> = assert(process.spawn(sh "trap 'sleep 0.05; exit' TERM; echo; cat & wait",
-          {stdin = "pipe", stdout = "pipe"}))
+        local p <close> = spawn(sh "trap 'sleep 0.05; exit' TERM; echo; cat & wait",
+          {stdin = "pipe", stdout = "pipe"})
         p.stdout:read()
         pid = p:pid()
         lull.sleep(100)
@@ -595,7 +628,7 @@ describe("closing a process", function()
 
   it("closes its streams and tells who reads", tidy(function()
     run(function()
-      local p = assert(process.spawn({"sleep", "100"}, {stdout = "pipe", stdin = "pipe"}))
+      local p = spawn({"sleep", "100"}, {stdout = "pipe", stdin = "pipe"})
       p.stdin:write(("x"):rep(100000)) -- more than a pipe holds
       local reader = lull.spawn(function() return p.stdout:read() end)
       helper.turns(1)
@@ -608,7 +641,7 @@ describe("closing a process", function()
 
   it("outside of a task only begins it", tidy(function()
     run(function()
-      local p = assert(process.spawn {"sleep", "100"})
+      local p = spawn {"sleep", "100"}
       lull.loop():call_soon(function() p:close() end)
       assert.same({nil, "SIGTERM"}, {p:wait()})
     end, real)
@@ -618,13 +651,13 @@ end)
 describe("process.run", function()
   it("gives input and takes output", tidy(function()
     run(function()
-      local r = assert(process.run({"tr", "a-z", "A-Z"}, {input = "shout\n"}))
+      local r = see({"tr", "a-z", "A-Z"}, {input = "shout\n"})
       assert.same({code = 0, stdout = "SHOUT\n", stderr = ""}, r)
-      r = assert(process.run(sh "echo out; echo err >&2; exit 3"))
+      r = see(sh "echo out; echo err >&2; exit 3")
       assert.same({code = 3, stdout = "out\n", stderr = "err\n"}, r)
-      r = assert(process.run(sh "echo out; echo err >&2", {stderr = "stdout"}))
+      r = see(sh "echo out; echo err >&2", {stderr = "stdout"})
       assert.same({code = 0, stdout = "out\nerr\n"}, r)
-      r = assert(process.run(sh "cat; kill -9 $$"))
+      r = see(sh "cat; kill -9 $$")
       assert.same({signal = "SIGKILL", stdout = "", stderr = ""}, r)
       assert.equal("ENOENT", select(3, process.run {"no-such-program"}))
       assert.has_error(function() process.run({"cat"}, {input = "x", stdin = "null"}) end)
@@ -636,7 +669,7 @@ describe("process.run", function()
       local input = {}
       for i = 1, 100000 do input[i] = ("%06d %s\n"):format(i, ("x"):rep(i % 80)) end
       input = table.concat(input)
-      local r = assert(process.run({"tee", "/dev/stderr"}, {input = input}))
+      local r = see({"tee", "/dev/stderr"}, {input = input})
       assert.is_true(r.stdout == input)
       assert.is_true(r.stderr == input)
       assert.equal(0, r.code)
@@ -645,7 +678,7 @@ describe("process.run", function()
 
   it("may give more than is read", tidy(function()
     run(function()
-      local r = assert(process.run({"head", "-c", "3"}, {input = ("abc"):rep(1000000)}))
+      local r = see({"head", "-c", "3"}, {input = ("abc"):rep(1000000)})
       assert.same({code = 0, stdout = "abc", stderr = ""}, r)
     end, real)
   end))
@@ -658,14 +691,14 @@ describe("process.run", function()
       assert.equal("EMSGSIZE: more than 100000 bytes came (stdout)", message)
       assert.equal("EMSGSIZE", select(3, process.run(sh "echo err >&2; cat >&2",
         {limit = 3, input = ""})))
-      assert.equal("four", assert(process.run({"printf", "four"}, {limit = 4})).stdout)
+      assert.equal("four", see({"printf", "four"}, {limit = 4}).stdout)
     end, real)
   end))
 
   it("does not wait long for those whom the program has left behind", tidy(function()
     run(function()
       local start = lull.now()
-      local r = assert(process.run(sh "sleep 5 & echo hello", {grace = 0.05}))
+      local r = see(sh "sleep 5 & echo hello", {grace = 0.05})
       assert.same({code = 0, stdout = "hello\n", stderr = ""}, r)
       assert.is_true(lull.now() - start < 4)
     end, real)
@@ -676,16 +709,18 @@ describe("process.run", function()
     assert(os.execute("mkfifo " .. dir.path .. "/fifo"))
     run(function()
       local pid = lull.future()
-      local running = lull.spawn(process.run, sh("echo $$ > \"$1/fifo\"; exec sleep 100", dir.path))
+      local running = lull.spawn(process.run,
+        sh("echo $$ > \"$1/fifo\"; exec sleep 100", dir.path))
       lull.spawn(function()
-        local r = assert(process.run {"cat", dir.path .. "/fifo"})
+        local r = see {"cat", dir.path .. "/fifo"}
         pid:set_result(math.tointeger(tonumber(r.stdout)))
       end)
       local number = pid:await()
       assert.truthy(state_of(number))
       running:close()
       assert.is_nil(state_of(number))
-      assert.equal("ETIMEDOUT", select(3, lull.timeout(0.01, process.run, {"sleep", "100"})))
+      local _, _, code = lull.timeout(0.01, process.run, {"sleep", "100"})
+      assert.equal("ETIMEDOUT", code)
     end, real)
   end))
 end)
@@ -718,7 +753,8 @@ describe("a child and us", function()
     local out, err, code = through_cat(size)
     assert.same({"", 0}, {err, code})
     local peak = tonumber(out) / 1024
-    io.write(("%d MiB through a child and back, peak memory %.1f MiB\n"):format(size, peak))
+    io.write(("%d MiB through a child and back, peak memory %.1f MiB\n"):format(size,
+      peak))
     assert.is_true(peak < 64 or os.getenv "ASAN_OPTIONS" ~= nil)
   end)
 
@@ -726,21 +762,22 @@ describe("a child and us", function()
     run(function()
       local signal = require "lull.signal"
       local n = 0
-      local counter <close> = lull.spawn(function()
+      local counter = lull.spawn(function()
         for _ in signal.each "SIGUSR1" do n = n + 1 end
       end)
       helper.turns(1)
       local self = slurp("/proc/self/stat"):match "^(%d+)"
-      local storm <close> = assert(process.spawn(sh("while kill -USR1 $1; do :; done", self)))
+      local storm <close> = spawn(sh("while kill -USR1 $1; do :; done", self))
       local input = ("0123456789abcdef"):rep(65536)
       for _ = 1, 3 do
-        local r = assert(process.run({"cat"}, {input = input}))
+        local r = see({"cat"}, {input = input})
         assert.is_true(r.stdout == input)
         assert.equal(0, r.code)
       end
       while n < 100 do lull.sleep(0.001) end
       storm:kill "SIGKILL"
       storm:wait()
+      counter:close()
     end, real)
   end))
 end)

@@ -1,5 +1,5 @@
--- Child processes: spawn starts one, run starts one and sees it through.  How a program is
--- started and reaped is told in src/sys/child.c and src/bind/processlib.c.
+-- Child processes: spawn starts one, run starts one and sees it through.  How a program
+-- is started and reaped is told in src/sys/child.c and src/bind/processlib.c.
 local core = require "lull.core"
 
 local process = {}
@@ -38,7 +38,8 @@ end
 
 local function check_options(opts, name)
   if opts ~= nil and type(opts) ~= "table" then
-    error(("bad argument #2 to '%s' (table expected, got %s)"):format(name, type(opts)), 3)
+    error(("bad argument #2 to '%s' (table expected, got %s)"):format(name,
+      type(opts)), 3)
   end
   return opts or {}
 end
@@ -46,7 +47,7 @@ end
 local function check_number(opts, option, otherwise, name)
   local value = opts[option]
   if value == nil then return otherwise end
-  if type(value) ~= "number" or not (value >= 0) then
+  if type(value) ~= "number" or value < 0 or value ~= value then
     error(("'%s': bad option '%s' (number >= 0 expected)"):format(name, option), 3)
   end
   return value
@@ -101,7 +102,8 @@ local function make_environment(opts, name)
   return list, path or nil
 end
 
--- What may be meant by the name of a program: it is looked for where the child would look.
+-- What may be meant by the name of a program, which is looked for where the child would
+-- look.
 local function make_paths(file, path)
   if file:find "/" or file == "" then return { file } end
   local list = {}
@@ -136,8 +138,8 @@ local function close_streams(self)
   end
 end
 
--- Ends it: SIGTERM and, when the grace is over, SIGKILL; waits until it has ended, also in
--- a task that is cancelled.  Then its streams are closed.
+-- Ends it: SIGTERM and, when the grace is over, SIGKILL; waits until it has ended, also
+-- in a task that is cancelled.  Then its streams are closed.
 function Process:close()
   local _ <close> = setmetatable({ self = self }, self.closer)
   local runs = self.child:terminate()

@@ -6,8 +6,11 @@ local signal = {}
 
 -- Begins to listen; mistakes are those of the caller of `name`.
 local function watch_signals(name, keeps, ...)
-  if select("#", ...) == 0 then
-    error(("bad argument #1 to '%s' (the name of a signal expected)"):format(name), 3)
+  for i = 1, math.max(select("#", ...), 1) do
+    if type((select(i, ...))) ~= "string" then
+      error(("bad argument #%d to '%s' (the name of a signal expected)"):format(i,
+        name), 3)
+    end
   end
   local ok, watch = pcall(core.watch_signals, keeps, ...)
   if not ok then error(watch, 3) end

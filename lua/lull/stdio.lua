@@ -1,4 +1,5 @@
--- Streams on the standard files, made when somebody asks for one (see src/bind/stdiolib.c).
+-- Streams on the standard files, made when somebody asks for one: see
+-- src/bind/stdiolib.c.
 local core = require "lull.core"
 
 local numbers = { stdin = 0, stdout = 1, stderr = 2 }

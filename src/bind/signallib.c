@@ -29,6 +29,7 @@ struct ear {
 struct watch {
     struct ear *ear; /* NULL: closed */
     uint32_t serial;
+    int last; /* that was told: the next ones are looked at first */
     bool keeps, wanted[SYS_SIGNALS];
     unsigned seen[SYS_SIGNALS];
 };
@@ -229,14 +230,16 @@ static int watch_signals(lua_State *L)
 
 /* ---- waiting ------------------------------------------------------------------------- */
 
-/* One of those that have come; 0: none. */
+/* One of those that have come, each in turn; 0: none. */
 static int take(struct watch *w)
 {
-    for (int n = 1; n < SYS_SIGNALS; n++) {
+    for (int i = 1; i <= SYS_SIGNALS; i++) {
+        int n = (w->last + i) % SYS_SIGNALS;
         unsigned count = atomic_load(&w->ear->sys.count[n]);
         if (!w->wanted[n] || count == w->seen[n])
             continue;
         w->seen[n] = count;
+        w->last = n;
         if (w->keeps)
             atomic_store(&w->ear->sys.taken[n], count);
         return n;
