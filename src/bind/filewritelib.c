@@ -1,6 +1,7 @@
 /* Writing to files, and moving about in them.  write takes all that it is given at once:
    small strings are copied, large ones held.  Threads write it, a block at a time, while
    the next one fills; a writer waits when two are full. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -157,16 +158,31 @@ static int writek(lua_State *L, int status, lua_KContext woken)
     return f->out_error < 0 ? lull_file_fail(L, f->out_error) : return_self(L);
 }
 
+/* Numbers become what io writes: a float without a fraction has no ".0". */
+static void check_text(lua_State *L, int i)
+{
+    if (lua_type(L, i) != LUA_TNUMBER) {
+        luaL_checkstring(L, i);
+        return;
+    }
+    if (!lua_isinteger(L, i)) {
+        char text[64];
+        int n = snprintf(text, sizeof text, LUA_NUMBER_FMT,
+                         (LUAI_UACNUMBER)lua_tonumber(L, i));
+        lua_pushlstring(L, text, (size_t)n);
+        lua_replace(L, i);
+    }
+    lua_tostring(L, i);
+}
+
 /* file:write (...) -> file */
 static int file_write(lua_State *L)
 {
     struct file *f = lull_openfile(L, FILE_SELF);
     int top = lua_gettop(L);
-    for (int i = 2; i <= top; i++) {
-        luaL_checkstring(L, i);
-        lua_tostring(L, i); /* numbers become what they are written as */
-    }
     luaL_checkstack(L, 8, NULL);
+    for (int i = 2; i <= top; i++)
+        check_text(L, i);
     if (top == 1)
         lua_pushliteral(L, "");
     return lull_file_enter(L, f, writek);

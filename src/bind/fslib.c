@@ -1,7 +1,6 @@
 /* The file system: paths, directories, and the opening of files.  Each call is an errand
    for a thread; who is cancelled drops it, and what it opens for nobody is closed. */
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "files.h"
@@ -111,15 +110,7 @@ static int push_true(lua_State *L, struct sys_errand *e)
 static int push_text(lua_State *L, struct sys_errand *e)
 {
     lua_pushstring(L, e->text);
-    return 1;
-}
-
-/* The directory belongs to the caller from now on. */
-static int push_tempdir(lua_State *L, struct sys_errand *e)
-{
-    lua_pushstring(L, e->text);
-    free(e->text);
-    e->text = NULL;
+    e->made = false; /* it belongs to the caller from now on */
     return 1;
 }
 
@@ -173,6 +164,7 @@ static unsigned abilities(unsigned flags)
 
 static int push_file(lua_State *L, struct sys_errand *e)
 {
+    e->made = false;
     lull_file_open(lua_touserdata(L, FS_OBJECT), abilities(e->number), e);
     lua_pushvalue(L, FS_OBJECT);
     return 1;
@@ -301,7 +293,7 @@ static int raise(lua_State *L, struct directory *d, int rc)
 
 static int push_entry(lua_State *L, struct directory *d)
 {
-    const char *entry = buffer_bytes(&d->names);
+    const char *entry = d->names.data + d->names.from;
     size_t n = strlen(entry + 1);
     lua_pushlstring(L, entry + 1, n);
     lua_pushstring(L, kinds[(unsigned char)*entry]);
@@ -393,7 +385,7 @@ static const struct fs_operation operations[] = {
     {"readlink", sys_path_readlink, FS_NOTHING, push_text, NULL},
     {"realpath", sys_path_realpath, FS_NOTHING, push_text, NULL},
     {"chmod", sys_path_chmod, FS_NUMBER, push_true, NULL},
-    {"tempdir", sys_path_tempdir, FS_NOTHING, push_tempdir, NULL},
+    {"tempdir", sys_path_tempdir, FS_NOTHING, push_text, NULL},
     {"scandir", sys_directory_open, FS_NOTHING, push_directory, open_directory},
 };
 

@@ -48,6 +48,7 @@ struct sys_errand {
     unsigned number;       /* flags, permissions */
     bool ended;            /* the end has been read */
     bool append, closes;   /* writes at the end; closes the file then */
+    bool made;             /* what goes again with the errand, unless somebody takes it */
     struct sys_stat stat;
     char *text;            /* of malloc: a path that came of it */
     const char *path, *other;

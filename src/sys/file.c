@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -95,12 +96,12 @@ static void work(sys_job *job)
     sys_errand_now((struct sys_errand *)job);
 }
 
-/* A directory that was made for somebody who has gone goes too. */
+/* What was made for somebody who has gone, and whose name nobody knows, goes too. */
 static void release(sys_job *job)
 {
     struct sys_errand *e = (struct sys_errand *)job;
-    if (e->act == sys_path_tempdir && e->text)
-        rmdir(e->text);
+    if (e->made)
+        remove(e->text ? e->text : e->path);
     buffer_free(&e->data, sys_alloc, NULL);
     if (e->file)
         sys_file_release(e->file);
@@ -162,6 +163,7 @@ int sys_file_open(struct sys_errand *e)
     if (fd < 0)
         return -errno;
     e->file->fd = fd;
+    e->made = flags & O_EXCL;
     if (fstat(fd, &st) < 0)
         return -errno;
     e->stat.kind = sys_kind_of(st.st_mode);

@@ -111,6 +111,7 @@ int sys_path_tempdir(struct sys_errand *e)
         return rc;
     }
     e->text = text;
+    e->made = true;
     return 0;
 }
 
