@@ -282,6 +282,11 @@ LULL_API int lull_io_wait(lull_loop *loop, lull_io *io, unsigned event, lull_wai
 /* Forgets that the descriptor was found drained, for who looks again without waiting. */
 LULL_API void lull_io_retry(lull_io *io);
 
+/* Nobody else reads from the descriptor, or accepts: a backend that can may do so before
+   it is asked, and keep what came until it is.  Whoever says so reads until -EAGAIN before
+   he waits. */
+LULL_API void lull_io_own(lull_io *io);
+
 /* The descriptor blocks, and has to, for others use its open file too: from now on it is
    asked whether it is ready before each call, and little is written at a time. */
 LULL_API void lull_io_share(lull_io *io);
@@ -636,7 +641,7 @@ LULL_API unsigned lull_group_count(const lull_group *g); /* tasks of it that liv
        {
            lua_settop(L, 0);
            device_ask(lull_promise_new(L, NULL, NULL));
-           return lull_await_value(L, answered, 0);
+           return lull_await_own(L, answered, 0);
        }
 
    and on the device's thread, when it has an answer:  lull_promise_resolve(p, push, ud).
@@ -654,6 +659,9 @@ typedef int (*lull_continuation)(struct lua_State *L, int status, intptr_t ctx);
 /* Awaits the Future, the Task or the object with __await on top of the stack (popped); its
    results are pushed, its error is raised. */
 LULL_API int lull_await_value(struct lua_State *L, lull_continuation k, intptr_t ctx);
+/* The same by who owns the Future or the Task: where a cancellation cuts the wait short, it
+   is cancelled too, as on_cancel of a promise tells. */
+LULL_API int lull_await_own(struct lua_State *L, lull_continuation k, intptr_t ctx);
 /* Waits for ns; 0 or less: until the next turn. */
 LULL_API int lull_await_sleep(struct lua_State *L, int64_t ns, lull_continuation k,
                               intptr_t ctx);

@@ -11,14 +11,14 @@ int main(int argc, char **argv)
     if (argc != 2 || lull_open(&l, NULL) < 0)
         return 1;
     lua_State *L = lull_state(l);
-    int rc = luaL_loadfile(L, argv[1]);
-    if (rc != LUA_OK)
+    int failed = luaL_loadfile(L, argv[1]) != LUA_OK;
+    if (failed)
         fprintf(stderr, "%s\n", lua_tostring(L, -1));
     else
-        rc = lull_task_spawn(l, L, 0, NULL, NULL);
-    while (rc == 0 && lull_run(l) != LULL_STEP_DONE)
-        while (lull_take_failure(l, &failure))
-            rc = fprintf(stderr, "%s: %s\n", failure.name, failure.message);
+        lull_task_spawn(l, L, 0, NULL, NULL);
+    while (lull_run(l) == LULL_STEP_FAILED)
+        for (failed = 1; lull_take_failure(l, &failure);)
+            fprintf(stderr, "%s: %s\n", failure.name, failure.message);
     lull_close(l, 0);
-    return rc != 0;
+    return failed;
 }

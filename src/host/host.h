@@ -77,6 +77,13 @@ int lull_group_admits(lull_group *g, const lull *l, struct group **out);
 /* library.c: (lull *, light): opens what scripts shall see; leaves nothing */
 int lull_open_libraries(lua_State *L);
 
+/* await.c: a wait of a function of the host's.  What it needs goes on top of the stack, the
+   frame first; begin finds it there, in a task that may wait, and in the end takes off what
+   it has put there and goes on. */
+void lull_push_frame(lua_State *L, lull_continuation k, intptr_t ctx);
+int lull_enter_from(lua_State *L, lua_KFunction begin);
+int lull_go_on(lua_State *L, int status);
+
 /* guest.c */
 void lull_guest_arm(lull *l); /* a step is over */
 void lull_guest_disarm(lull *l);

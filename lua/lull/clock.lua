@@ -1,0 +1,30 @@
+-- Clocks that can be paused, scaled and turned (clocklib.c), and deadlines on them.
+local core = require "lull.core"
+
+local Clock = core.methods.Clock
+local alarm = Clock.alarm
+Clock.alarm = nil
+
+-- clock:timeout(seconds, fn, ...): as lull.timeout, by this clock.
+function Clock:timeout(seconds, fn, ...)
+  if type(seconds) ~= "number" then
+    error("bad argument #1 to 'timeout' (number expected)", 2)
+  end
+  local args = table.pack(...)
+  return core.scope(function(scope)
+    local _ <close> = alarm(self, seconds, scope)
+    return fn(table.unpack(args, 1, args.n))
+  end)
+end
+
+-- lull.clock([{scale =, paused =}]): one that goes with the loop's, from 0 on.
+local function clock(options)
+  local self = core.clock()
+  if options then
+    if options.scale then self:scale(options.scale) end
+    if options.paused then self:pause() end
+  end
+  return self
+end
+
+return { clock = clock }
