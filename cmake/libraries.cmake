@@ -61,7 +61,7 @@ endfunction()
 
 optional(CARES libcares "a resolver on the loop")
 optional(OPENSSL openssl>=3 "TLS")
-optional(URING liburing "the io_uring selector")
+optional(URING liburing>=2.3 "the io_uring selector")
 
 pkg_check_modules(LIBEDIT QUIET IMPORTED_TARGET libedit)
 if(LIBEDIT_FOUND)

@@ -70,7 +70,7 @@ void lull_io_ready(lull_loop *loop, lull_io *io, unsigned events)
     unsigned unwanted = 0;
     if (events & LULL_READ) {
         io->watch.flags &= (uint8_t)~LULL_WATCH_DRAINED;
-        if (list_empty(&io->readers))
+        if (list_empty(&io->readers) && !(io->watch.flags & LULL_WATCH_KEPT))
             unwanted |= LULL_READ;
         wake_all(loop, &io->readers, 0);
     }
@@ -101,6 +101,11 @@ bool lull_io_awaited(lull_loop *loop)
 void lull_io_retry(lull_io *io)
 {
     io->watch.flags &= (uint8_t)~LULL_WATCH_DRAINED;
+}
+
+void lull_io_own(lull_io *io)
+{
+    io->watch.flags |= LULL_WATCH_AHEAD;
 }
 
 void lull_io_share(lull_io *io)

@@ -13,6 +13,9 @@ const struct lull_backend *const lull_backends[] = {
 #endif
     &lull_poll,
     &lull_select,
+#ifdef LULL_HAVE_URING
+    &lull_io_uring, /* who wants it says so: many a container forbids it */
+#endif
     NULL,
 };
 

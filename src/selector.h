@@ -24,6 +24,8 @@ struct lull_fact {
 #define LULL_WATCH_ALWAYS 2u /* cannot be polled: always ready (regular files) */
 #define LULL_WATCH_DRAINED 4u /* the last receive came back short: nothing is there */
 #define LULL_WATCH_CONNECT 8u /* connect(2) was called */
+#define LULL_WATCH_AHEAD 16u /* nobody else reads it: may be received from unasked */
+#define LULL_WATCH_KEPT 32u /* the backend does so, and tells once of what came */
 #define LULL_WATCH_SHARED 64u /* it blocks, and may not be changed: ask first */
 
 struct lull_backend {
@@ -61,7 +63,7 @@ struct lull_backend {
 /* The backends of this build, best first, then NULL. */
 extern const struct lull_backend *const lull_backends[];
 
-extern const struct lull_backend lull_epoll, lull_poll, lull_select;
+extern const struct lull_backend lull_epoll, lull_poll, lull_select, lull_io_uring;
 
 /* By name; NULL name: the best.  Returns NULL when there is no such one. */
 const struct lull_backend *lull_backend_find(const char *name);

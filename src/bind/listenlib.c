@@ -61,6 +61,7 @@ static int listener(lua_State *L)
     bool nodelay = lull_stream_flag(L, 2, "nodelay", true);
     bool keepalive = lull_stream_flag(L, 2, "keepalive", false);
     l->io.watch.fd = lull_stream_adopt(L, 1);
+    lull_io_own(&l->io);
     l->flags |= OPEN;
     l->id = ++lull_runtime(L)->streams;
     lull_own(lull_runtime(L), l->io.watch.fd, true);

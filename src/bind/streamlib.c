@@ -81,6 +81,7 @@ void lull_stream_open(lua_State *L, struct stream *s, int fd,
                       const struct sys_address *peer)
 {
     s->io.watch.fd = fd;
+    lull_io_own(&s->io);
     s->flags |= peer->size > 0 ? STREAM_OPEN | STREAM_CONNECTED : STREAM_OPEN;
     s->id = ++s->rt->streams;
     lull_own(s->rt, fd, true);

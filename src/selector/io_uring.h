@@ -1,0 +1,89 @@
+/* What the two halves of the io_uring backend share: io_uring.c has the ring and readiness,
+   io_uring_ahead.c what is received and accepted before anybody asks. */
+#ifndef LULL_IO_URING_H
+#define LULL_IO_URING_H
+
+#include <liburing.h>
+
+#include "list.h"
+#include "selector.h"
+
+enum {
+    URING_PIECES = 1024, /* buffers of a ring: a power of two */
+    URING_PIECE = 2048   /* bytes of one */
+};
+
+/* Beside LULL_READ and LULL_WRITE in `flying`: its end is being waited for. */
+#define URING_LEAVING 128u
+
+/* How the kernel was asked to watch for LULL_READ. */
+enum uring_how { URING_POLL, URING_RECV, URING_ACCEPT };
+
+/* What is known of a descriptor: made when it is armed, and gone when nobody watches it
+   and nothing of it is in the kernel.  Completions bear its address, so that one who has
+   the number later is never taken for it. */
+struct uring_entry {
+    lull_watch *watch; /* NULL: it is not watched any more */
+    int fd;
+    uint8_t flying;  /* the events that the kernel watches for */
+    uint8_t leaving; /* those of them that it was told to give up */
+    uint8_t events;  /* what came, to be reported */
+    uint8_t how;     /* enum uring_how of the read that is flying */
+    uint8_t bulk;    /* receives that are left to recv(2), for there is much at once */
+    bool plain;      /* it can only be polled */
+    bool starved;    /* there was no buffer */
+    bool listens;    /* accept was called */
+    bool over;       /* behind the pieces stands the end, or an error */
+    int end;
+    uint16_t first, last, held; /* pieces received, as a chain */
+    int *accepted;              /* descriptors, the oldest first */
+    unsigned connections, room;
+    lull_list ready; /* in the selector's list of those to be reported */
+    lull_list todo;  /* in that of those for whom the kernel has to be asked */
+};
+
+struct uring_piece {
+    uint16_t next;
+    uint16_t from, to; /* the bytes that are left */
+};
+
+struct uring {
+    struct lull_selector base;
+    struct io_uring ring;
+    bool enabled; /* the thread that waits first owns the ring */
+    bool looking; /* in wait: what comes is fresh */
+    struct uring_entry **entries; /* by descriptor */
+    uint32_t capacity;
+    lull_list ready, todo;
+    struct io_uring_buf_ring *buffers; /* NULL: none were needed yet, or to be had */
+    char *bytes;                       /* of all pieces */
+    bool barren;                       /* there can be no buffers here */
+    unsigned free;                     /* pieces that the kernel has */
+    struct uring_piece pieces[URING_PIECES];
+};
+
+/* ---- io_uring.c --------------------------------------------------------------------- */
+
+/* Tells about e when wait is called, or returns. */
+void uring_announce(struct uring *s, struct uring_entry *e, unsigned events);
+/* Has the kernel asked again, when wait is called. */
+void uring_again(struct uring *s, struct uring_entry *e);
+struct uring_entry *uring_find(struct uring *s, const lull_watch *w);
+
+/* ---- io_uring_ahead.c --------------------------------------------------------------- */
+
+/* Prepares to receive or accept for e before anybody asks; false: it has to be polled, or
+   has to be left in peace until what was received is taken. */
+bool uring_can_go_ahead(struct uring *s, struct uring_entry *e);
+void uring_go_ahead(struct uring *s, struct uring_entry *e, struct io_uring_sqe *sqe);
+/* Was more than enough received for one who does not read? */
+bool uring_is_ahead(const struct uring_entry *e);
+/* Something came of it; e may have no watch any more. */
+void uring_came(struct uring *s, struct uring_entry *e, const struct io_uring_cqe *cqe);
+/* Drops what was received. */
+void uring_drop(struct uring *s, struct uring_entry *e);
+void uring_free_buffers(struct uring *s);
+int uring_recv(struct lull_selector *s, lull_watch *w, void *data, size_t size);
+int uring_accept(struct lull_selector *s, lull_watch *w, void *addr, unsigned *len);
+
+#endif
