@@ -90,32 +90,36 @@ end
 -- Before TLS has shaken hands there is no connection to tell of, and nobody to tell of
 -- one that comes to nothing.
 function Server:shake_hands(stream)
-  local _ <close> = setmetatable({}, { __close = function()
-    if stream then
+  stream:settimeout(self.handshake_timeout)
+  if not stream:handshake() then return false end
+  stream:settimeout(nil)
+  self:begin(stream)
+  return true
+end
+
+-- A task may be cancelled before it has begun; so what must be done stands in a callback.
+function Server:spawn_handshake(stream)
+  local task = core.spawn(self.shake_hands, self, stream):daemon()
+  task:add_done_callback(function()
+    if task:cancelled() or task:error() or not task:result() then
       stream:close()
       self:ended()
     end
-  end })
-  stream:settimeout(self.handshake_timeout)
-  if not stream:handshake() then return end
-  stream:settimeout(nil)
-  local ready = stream
-  stream = nil
-  self:begin(ready)
+  end)
 end
 
 function Server:take(stream)
   self.count = self.count + 1
   if self.tls then
-    core.spawn(self.shake_hands, self, stream):daemon()
+    self:spawn_handshake(stream)
   else
     self:begin(stream)
   end
 end
 
--- Until the listener is closed, or the task cancelled, which closes it.
+-- Until the listener is closed; or the task is cancelled, which closes it.
 function Server:accept()
-  local listener <close> = self.listener
+  local listener = self.listener
   while true do
     local stream, message, code = core.accept(listener)
     if stream then
@@ -148,6 +152,7 @@ local function serve(factory, listener, opts)
   server.on_end = function() server:ended() end
   local task = core.spawn(server.accept, server):daemon()
   task:name "protocol listener"
+  task:add_done_callback(function() listener:close() end)
   return listener
 end
 

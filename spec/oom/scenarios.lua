@@ -97,6 +97,40 @@ function scenarios.scopes()
   end))
 end
 
+function scenarios.protocols()
+  local protocol = require "lull.protocol"
+  local lost, heard = {client = false, server = false}, lull.future()
+  local function ending(name)
+    return function(_, err)
+      assert(not lost[name], "lost twice")
+      lost[name] = err or true
+      if not heard:done() then heard:set_result() end
+    end
+  end
+  local listener <close> = assert(protocol.listen(function()
+    return {
+      connection_made = function(self, transport) self.transport = transport end,
+      data_received = function(self, data) self.transport:write(data) end,
+      connection_lost = ending "server",
+    }
+  end, "127.0.0.1", 0))
+  local got = ""
+  local client = {connection_lost = ending "client"}
+  function client.data_received(_, data)
+    got = got .. data
+    if got == "question" then heard:set_result() end
+  end
+  local transport, _, code = protocol.connect(function() return client end,
+    listener:local_address())
+  if not transport then return code end
+  transport:write("quest", "ion")
+  lull.timeout(1e6, heard.await, heard)
+  if got ~= "question" then error("not enough memory", 0) end
+  transport:close()
+  while not lost.client do lull.sleep(1) end
+  same(true, lost.client)
+end
+
 function scenarios.futures()
   local f, g = lull.future(), lull.future()
   local called

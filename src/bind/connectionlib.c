@@ -100,7 +100,7 @@ static int failure(const struct transport *t)
 static void await_sent(struct transport *t)
 {
     struct stream *s = stream_of(t);
-    s->opts.high_water = t->low;
+    s->opts.high_water = lull_transport_low(t);
     if (!list_empty(&t->writer.link))
         return;
     lull_wait(&t->writer);

@@ -161,7 +161,7 @@ static void drain(lull_loop *loop, lull_waiter *w)
     }
     if (p->t.flags & TRANSPORT_ENDED)
         return;
-    if (p->queued <= p->t.low)
+    if (p->queued <= lull_transport_low(&p->t))
         lull_wake(loop, &p->t.writer, 0);
     if (p->head != NULL && list_empty(&w->link)) {
         int rc = lull_io_wait(loop, &p->io, LULL_WRITE, w);

@@ -116,18 +116,28 @@ static int farewell(lua_State *L)
     t->kind->close(L, t, 1, t->flags & TRANSPORT_ABORT);
     t->flags |= TRANSPORT_TOLD;
     lull_transport_call(L, t, "connection_lost", 1, false);
-    if (lua_getiuservalue(L, 1, TRANSPORT_ON_END) != LUA_TNIL)
-        lua_call(L, 0, 0);
     return 0;
 }
 
-/* The same where there was no memory to say more. */
+/* A farewell where there was no memory to say more. */
 static int short_farewell(lua_State *L)
 {
     struct transport *t = lua_touserdata(L, 1);
     t->flags |= TRANSPORT_TOLD;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, t->self);
+    t->kind->close(L, t, 2, true);
     lua_pushliteral(L, "not enough memory"); /* a string that Lua always has */
     lull_transport_call(L, t, "connection_lost", 1, false);
+    return 0;
+}
+
+/* (transport): tells whoever counts transports. */
+static int count_out(lua_State *L)
+{
+    struct transport *t = lua_touserdata(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, t->self);
+    if (lua_getiuservalue(L, -1, TRANSPORT_ON_END) != LUA_TNIL)
+        lua_call(L, 0, 0);
     return 0;
 }
 
@@ -138,6 +148,7 @@ static void last_turn(lull_loop *loop, lull_waiter *w)
     lull_callback(rt, farewell, t);
     if (!(t->flags & TRANSPORT_TOLD))
         lull_callback(rt, short_farewell, t);
+    lull_callback(rt, count_out, t);
     leave(rt->L, t);
 }
 
@@ -190,7 +201,6 @@ static bool lingers(struct transport *t)
     lull_loop *loop = t->home->core;
     if (t->kind->queued(t) == 0 || t->linger <= 0)
         return false;
-    t->low = 0;
     t->kind->await_sent(t);
     return lull_timer_start(loop, &t->patience, lull_after(loop, t->linger),
                             -ETIMEDOUT) == 0;
@@ -247,17 +257,14 @@ static void sent(lull_loop *loop, lull_waiter *w)
         return;
     }
     size_t queued = t->kind->queued(t);
-    if (t->flags & TRANSPORT_CLOSING && queued == 0) {
-        lull_transport_end(t, 0);
-        return;
-    }
     if (queued > 0)
         t->kind->await_sent(t);
-    unsigned full = t->flags & (TRANSPORT_FULL | TRANSPORT_CLOSING);
-    if (full != TRANSPORT_FULL || queued > t->low)
-        return;
-    t->flags &= (uint16_t)~TRANSPORT_FULL;
-    lull_callback(lull_loop_user(loop), resume, t);
+    if (t->flags & TRANSPORT_FULL && queued <= t->low) {
+        t->flags &= (uint16_t)~TRANSPORT_FULL;
+        lull_callback(lull_loop_user(loop), resume, t);
+    }
+    if (t->flags & TRANSPORT_CLOSING && t->kind->queued(t) == 0)
+        lull_transport_end(t, 0);
 }
 
 /* ---- birth ------------------------------------------------------------------------- */

@@ -18,7 +18,7 @@ struct transport;
 struct transport_kind {
     /* How many bytes wait to be sent. */
     size_t (*queued)(const struct transport *t);
-    /* Has t->writer woken when no more than t->low wait, or with a failure. */
+    /* Has t->writer woken when no more than lull_transport_low wait, or with a failure. */
     void (*await_sent)(struct transport *t);
     /* -errno by which sending has failed, or 0. */
     int (*failure)(const struct transport *t);
@@ -67,6 +67,12 @@ struct transport {
     uint16_t flags;
     struct sys_address here, peer;
 };
+
+/* How much may still wait when those who wait for that are told. */
+static inline size_t lull_transport_low(const struct transport *t)
+{
+    return t->flags & TRANSPORT_CLOSING ? 0 : t->low;
+}
 
 /* ---- transport.c ------------------------------------------------------------------- */
 
