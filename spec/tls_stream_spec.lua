@@ -4,6 +4,7 @@ local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
 local net = require "lull.net"
 local core = require "lull.core"
+local meddler = require "spec.meddler"
 local certificates
 
 local HIGH_WATER = 64 * 1024
@@ -76,30 +77,6 @@ local function narrow(opts)
   assert(start_client(a))
   assert(server:await())
   return a, b
-end
-
--- A relay on bare sockets that passes on pieces of n bytes: fn(direction, bytes so far)
--- may say no, which closes both.
-local function meddler(n, fn)
-  local a, b = assert(core.pair())
-  local c, d = assert(core.pair())
-  local function pass(from, to, direction)
-    local all = 0
-    while true do
-      local data = from:recv(n)
-      if not data then return pcall(to.shutdown, to, "write") end
-      all = all + #data
-      if fn and not fn(direction, all, data) then
-        b:close()
-        c:close()
-        return
-      end
-      if not to:sendall(data) then return end
-    end
-  end
-  lull.spawn(pass, b, c, "up"):daemon()
-  lull.spawn(pass, c, b, "down"):daemon()
-  return core.stream(a), core.stream(d)
 end
 
 describe("under TLS", function()
@@ -359,10 +336,8 @@ describe("under TLS", function()
         end))
 
         it("in the middle of a record is one too", on(function()
-          local sealed = 0
-          local a, b = meddler(1000, function(direction, all)
-            sealed = direction == "down" and all or sealed
-            return direction == "up" or all < 20000
+          local a, b = meddler(1000, function(direction, at, data)
+            return (direction == "up" or at < 20000) and data
           end)
           local server = lull.spawn(start_server, b)
           assert(start_client(a))

@@ -142,6 +142,20 @@ int sys_tls_new(struct sys_tls **out, struct sys_tls_context *c, lull_io *io)
     return rc;
 }
 
+static void forget(struct sys_tls *t, char **text)
+{
+    if (*text)
+        t->alloc(t->ud, *text, strlen(*text) + 1, 0);
+    *text = NULL;
+}
+
+static char *copy(struct sys_tls *t, const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *to = t->alloc(t->ud, NULL, 0, size);
+    return to ? memcpy(to, text, size) : NULL;
+}
+
 void sys_tls_close(struct sys_tls *t)
 {
     if (t->context == NULL)
@@ -150,9 +164,8 @@ void sys_tls_close(struct sys_tls *t)
     t->ssl = NULL;
     buffer_free(&t->early, t->alloc, t->ud);
     buffer_free(&t->out, t->alloc, t->ud);
-    if (t->key)
-        t->alloc(t->ud, t->key, strlen(t->key) + 1, 0);
-    t->key = NULL;
+    forget(t, &t->key);
+    forget(t, &t->name);
     sys_tls_context_drop(t->context);
     t->context = NULL;
 }
@@ -172,14 +185,15 @@ void sys_tls_feed(struct sys_tls *t, struct buffer *early)
 /* ---- whom a client expects ---------------------------------------------------------- */
 
 /* A number is looked for among the addresses of the certificate, and is no server name. */
-static bool expect(SSL *ssl, const char *name)
+static bool expect(struct sys_tls *t, const char *name)
 {
-    X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
-    if (X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1)
+    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(t->ssl), name) == 1)
         return true;
     ERR_clear_error();
-    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
+    SSL_set_hostflags(t->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    t->name = copy(t, name);
+    return t->name && SSL_set1_host(t->ssl, name) == 1 &&
+           SSL_set_tlsext_host_name(t->ssl, name) == 1;
 }
 
 static void offer_session(struct sys_tls *t)
@@ -201,15 +215,13 @@ int sys_tls_expect(struct sys_tls *t, const char *name, const char *key)
         return -EINVAL;
     memcpy(host, name, n);
     host[n] = '\0';
-    if (!expect(t->ssl, host)) {
+    if (!expect(t, host)) {
         ERR_clear_error();
         return -ENOMEM;
     }
-    size_t size = strlen(key) + 1;
-    t->key = t->alloc(t->ud, NULL, 0, size);
+    t->key = copy(t, key);
     if (t->key == NULL)
         return -ENOMEM;
-    memcpy(t->key, key, size);
     offer_session(t);
     return 0;
 }
@@ -421,7 +433,9 @@ void sys_tls_info(const struct sys_tls *t, struct sys_tls_info *info)
     X509 *peer = SSL_get0_peer_certificate(t->ssl);
     *info = (struct sys_tls_info){.version = SSL_get_version(t->ssl),
                                   .cipher = SSL_get_cipher_name(t->ssl)};
-    info->server_name = SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name);
+    info->server_name = t->context->server
+                            ? SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name)
+                            : t->name;
     SSL_get0_alpn_selected(t->ssl, &alpn, &alpn_size);
     info->alpn = alpn ? (const char *)alpn : NULL;
     info->alpn_size = alpn_size;

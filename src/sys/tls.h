@@ -41,6 +41,7 @@ struct sys_tls {
     bool ended, in_ended; /* no more comes from the system; from the peer */
     bool deaf, mute;      /* shut down by ourselves */
     char *key;            /* for sessions to be resumed */
+    char *name;           /* that a client has sent, or NULL */
     char why[SYS_WHY];
 };
 

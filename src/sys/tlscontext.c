@@ -134,6 +134,13 @@ static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *size,
     return rc == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+/* Any name will do, and belongs to its session then. */
+static int accept_name(SSL *ssl, int *alert, void *ud)
+{
+    (void)ssl, (void)alert, (void)ud;
+    return SSL_TLSEXT_ERR_OK;
+}
+
 static bool set_alpn(struct sys_tls_context *c, const struct sys_tls_options *o)
 {
     if (o->alpn_size == 0)
@@ -243,6 +250,7 @@ static bool set_sessions(struct sys_tls_context *c, const struct sys_tls_options
         return true;
     }
     SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_tlsext_servername_callback(c->ssl, accept_name);
     return EVP_Digest(o->id, o->id_size, id, NULL, EVP_sha256(), NULL) == 1 &&
            SSL_CTX_set_session_id_context(c->ssl, id, ID) == 1;
 }
