@@ -698,7 +698,7 @@ for _, backend in helper.backends() do
       local a = assert(net.pair())
       local reading <close> = lull.spawn(a.read, a)
       lull.sleep(1)
-      assert.has_error(function() wrap(recorder(), a) end, "a task is reading")
+      assert.has_error(function() wrap(recorder(), a) end, "another task is reading")
       reading:close()
       local b = assert(net.pair())
       b:close()

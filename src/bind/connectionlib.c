@@ -206,8 +206,7 @@ static int transport(lua_State *L)
     luaL_checkany(L, 2);
     if (lull_runtime(L)->loop == NULL)
         return luaL_error(L, "no loop is running");
-    if (!list_empty(&s->io.readers))
-        return luaL_error(L, "a task is reading");
+    lull_stream_reader(L, s, 0); /* raises when a task is reading */
     lua_settop(L, 3);
     struct stream_transport *t =
         lull_newobject(L, LULL_TRANSPORT, sizeof *t, TRANSPORT_STREAM);
