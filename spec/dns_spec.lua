@@ -430,6 +430,64 @@ describe("a lookup", function()
     end)
   end)
 
+  it("waits for its turn where there are very many", function()
+    run(function()
+      local now, most = 0, 0
+      local server <close> = nameserver.start(function(query)
+        now = now + 1
+        most = math.max(most, now)
+        lull.sleep(1)
+        now = now - 1
+        return nameserver.reply(query, {A = {A}})
+      end)
+      local start = lull.now()
+      local tasks = {}
+      for i = 1, 200 do
+        tasks[i] = lull.spawn(ask, server, ("n%d.test"):format(i), {family = "inet"})
+      end
+      lull.sleep(0.5)
+      tasks[1]:cancel() -- who asks makes room
+      tasks[150]:cancel() -- who only waits does not
+      tasks[200]:await()
+      for i = 2, 199 do
+        if i ~= 150 then assert.equal(A, (tasks[i]:result())) end
+      end
+      assert.equal(65, most) -- one of them asks on, without anybody who listens
+      assert.equal(4, math.ceil(lull.now() - start))
+      assert.equal(198 + 1, #server.log)
+    end)
+  end)
+
+  it("that waits for its turn is not forgotten, whoever goes", function()
+    run(function()
+      local silent <close> = nameserver.start(function() end)
+      local good <close> = nameserver.start {["a.test"] = {A = {A}}}
+      local first = {}
+      for i = 1, 64 do first[i] = lull.spawn(ask, silent, "a.test") end
+      helper.turns(3)
+      local late = lull.spawn(ask, good, "a.test")
+      helper.turns(3)
+      assert.equal(0, #good.log)
+      local start = lull.now()
+      assert.equal("ETIMEDOUT", code_of(good, "a.test", {timeout = 1}))
+      assert.equal(1, lull.now() - start)
+      first[5]:cancel()
+      assert.equal(A, (late:await()))
+      assert.equal(1, lull.now() - start)
+      for i = 1, 64 do first[i]:cancel() end
+    end)
+    for turns = 0, 5 do -- and where the loop goes
+      local loop = lull.new_loop()
+      loop:run_until_complete(function()
+        local silent = nameserver.start(function() end)
+        for _ = 1, 80 do lull.spawn(ask, silent, "a.test"):daemon() end
+        helper.turns(turns)
+      end)
+      loop:close()
+      collectgarbage()
+    end
+  end)
+
   it("comes from a port of its own", function()
     run(function()
       local ports = {}

@@ -161,19 +161,23 @@ static int sock_recvmsg(lua_State *L)
    non-blocking and close-on-exec, and says what it is best for. */
 static int adopt(lua_State *L)
 {
-    static const char *const kinds[] = {
-        [SYS_UNKNOWN] = "stream", [SYS_CONNECTION] = "stream",
-        [SYS_LISTENING] = "listener", [SYS_PACKETS] = "datagram"};
+    static const char *const kinds[] = {[SYS_UNKNOWN] = "stream",
+                                        [SYS_CONNECTION] = "stream",
+                                        [SYS_LISTENING] = "listener",
+                                        [SYS_PACKETS] = "datagram"};
     lua_Integer fd = luaL_checkinteger(L, 1);
     luaL_argcheck(L, fd >= 0 && fd <= INT32_MAX, 1, "not a descriptor");
-    luaL_argcheck(L, !lull_owned(lull_runtime(L), (int)fd), 1, "an object has it already");
+    luaL_argcheck(L, !lull_owned(lull_runtime(L), (int)fd), 1,
+                  "an object has it already");
     enum sys_role kind;
     enum sys_family family;
     int rc = sys_adopt((int)fd, &kind, &family);
     if (rc < 0)
         return lull_pushfail(L, rc, NULL);
     lua_pushstring(L, kinds[kind]);
-    lua_pushstring(L, family == SYS_UNIX ? "unix" : family == SYS_INET6 ? "inet6" : "inet");
+    lua_pushstring(L, family == SYS_UNIX    ? "unix"
+                      : family == SYS_INET6 ? "inet6"
+                                            : "inet");
     return 2;
 }
 
@@ -191,11 +195,13 @@ static int adopted(lua_State *L)
     return 1;
 }
 
-static const luaL_Reg methods[] = {
-    {"sendmsg", sock_sendmsg}, {"recvmsg", sock_recvmsg}, {NULL, NULL}};
+static const luaL_Reg methods[] = {{"sendmsg", sock_sendmsg},
+                                   {"recvmsg", sock_recvmsg},
+                                   {NULL, NULL}};
 
-static const luaL_Reg functions[] = {
-    {"adopt", adopt}, {"adopted", adopted}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"adopt", adopt},
+                                     {"adopted", adopted},
+                                     {NULL, NULL}};
 
 void lull_open_rights(lua_State *L)
 {

@@ -224,7 +224,8 @@ static int sendallk(lua_State *L, int status, lua_KContext rc)
         if (sent < size && --rt->budget < 0)
             return lull_enter(L, sendallk);
     }
-    return n == -EAGAIN ? lull_sock_await(L, s, LULL_WRITE, sendallk) : lull_sock_done(L, s, n);
+    return n == -EAGAIN ? lull_sock_await(L, s, LULL_WRITE, sendallk)
+                        : lull_sock_done(L, s, n);
 }
 
 /* socket:sendall (data) -> true | nil, message, code: part of it may have been sent */
@@ -345,7 +346,8 @@ const luaL_Reg lull_sock_calls[] = {
     {"send", sock_send},       {"sendall", sock_sendall},
     {"sendto", sock_sendto},   {NULL, NULL}};
 
-const luaL_Reg lull_datagram_calls[] = {
-    {"connect", sock_connect}, {"recvfrom", sock_recvfrom},
-    {"send", sock_send},       {"sendto", sock_sendto},
-    {NULL, NULL}};
+const luaL_Reg lull_datagram_calls[] = {{"connect", sock_connect},
+                                        {"recvfrom", sock_recvfrom},
+                                        {"send", sock_send},
+                                        {"sendto", sock_sendto},
+                                        {NULL, NULL}};

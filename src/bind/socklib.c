@@ -169,9 +169,9 @@ static int sock_local(lua_State *L)
 
 /* In the order of enum sys_option. */
 static const char *const options[] = {
-    "reuseaddr", "reuseport",      "nodelay", "keepalive",    "broadcast",
-    "v6only",    "multicast_loop", "rcvbuf",  "sndbuf",       "ttl",
-    "multicast_ttl", "multicast_interface",   "error",        NULL};
+    "reuseaddr",     "reuseport",           "nodelay", "keepalive", "broadcast",
+    "v6only",        "multicast_loop",      "rcvbuf",  "sndbuf",    "ttl",
+    "multicast_ttl", "multicast_interface", "error",   NULL};
 
 static enum sys_option checkoption(lua_State *L)
 {
@@ -373,17 +373,24 @@ static int newpair(lua_State *L)
     return 2;
 }
 
-const luaL_Reg lull_sock_methods[] = {
-    {"bind", sock_bind},           {"shutdown", sock_shutdown},
-    {"peer", sock_peer},           {"local_address", sock_local},
-    {"setoption", sock_setoption}, {"getoption", sock_getoption},
-    {"join", sock_join},           {"leave", sock_leave},
-    {"settimeout", sock_settimeout}, {"timeout", sock_timeout},
-    {"fileno", sock_fileno},       {"family", sock_family},
-    {"close", lull_sock_close},    {NULL, NULL}};
+const luaL_Reg lull_sock_methods[] = {{"bind", sock_bind},
+                                      {"shutdown", sock_shutdown},
+                                      {"peer", sock_peer},
+                                      {"local_address", sock_local},
+                                      {"setoption", sock_setoption},
+                                      {"getoption", sock_getoption},
+                                      {"join", sock_join},
+                                      {"leave", sock_leave},
+                                      {"settimeout", sock_settimeout},
+                                      {"timeout", sock_timeout},
+                                      {"fileno", sock_fileno},
+                                      {"family", sock_family},
+                                      {"close", lull_sock_close},
+                                      {NULL, NULL}};
 
-static const luaL_Reg own_methods[] = {
-    {"listen", sock_listen}, {"detach", sock_detach}, {NULL, NULL}};
+static const luaL_Reg own_methods[] = {{"listen", sock_listen},
+                                       {"detach", sock_detach},
+                                       {NULL, NULL}};
 
 static const luaL_Reg metamethods[] = {{"__gc", lull_sock_close},
                                        {"__close", lull_sock_close},

@@ -2,9 +2,7 @@
 
    A lookup is a channel of c-ares of its own: so it can be dropped at any point, comes from
    a port that nobody can guess from another, and sees the configuration as it is now.
-   c-ares gets its sockets from here.  Thus they are taken from the loop before they are
-   closed, a new one with the same number is never mistaken for the old, and all of their
-   traffic goes through the loop's backend.
+   Its sockets are in links.c.
 
    c-ares asks one server at a time; which one is asked next, and how long it has for an
    answer, is decided here, by the loop's clock: c-ares' own is a real one always, and
@@ -17,16 +15,13 @@
 
 #ifdef LULL_HAVE_CARES
 
-#define CARES_NO_DEPRECATED /* what 1.18 has, later versions still have */
-#include <ares.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
-#include "list.h"
+#include "links.h"
 
 enum { ASKING = -1 };               /* the status of c-ares while it has none */
 enum { MACHINE_SERVERS = 8 };       /* of those that the machine has, so many are asked */
@@ -41,9 +36,7 @@ struct sys_dns {
     unsigned server_count, attempt, attempts;
     int64_t patience;
     int status; /* of c-ares: how the attempt ended, or ASKING */
-    bool sent;  /* a question has been sent since settle() looked */
-    int rc;     /* a descriptor could not be had, or not be waited for */
-    lull_list links;
+    struct sys_links links;
     lull_timer timer;
     lull_waiter expiry, end; /* the attempt's, the loop's */
     void (*done)(void *owner);
@@ -53,186 +46,9 @@ struct sys_dns {
     char host[];
 };
 
-/* ---- the sockets of c-ares ---------------------------------------------------------- */
-
-struct link {
-    lull_list node;
-    struct sys_dns *dns;
-    lull_io io;
-    lull_waiter reader, writer;
-    struct sys_address peer;
-    int type, error;
-    bool reads, writes; /* c-ares wants to know when it can */
-    bool connecting;
-};
-
-static struct link *find(struct sys_dns *dns, int fd)
-{
-    for (lull_list *l = dns->links.next; l != &dns->links; l = l->next) {
-        struct link *link = container_of(l, struct link, node);
-        if (link->io.watch.fd == fd)
-            return link;
-    }
-    return NULL;
-}
-
-static int refuse(int rc)
-{
-    errno = rc < 0 ? -rc : EBADF;
-    return -1;
-}
-
-static void readable(lull_loop *loop, lull_waiter *w);
-static void writable(lull_loop *loop, lull_waiter *w);
-
-static ares_socket_t open_link(int domain, int type, int protocol, void *ud)
-{
-    struct sys_dns *dns = ud;
-    (void)protocol;
-    struct link *link = calloc(1, sizeof *link);
-    if (link == NULL)
-        return refuse(dns->rc = -ENOMEM);
-    int fd = sys_socket(domain == AF_INET ? SYS_INET : SYS_INET6,
-                        type == SOCK_DGRAM ? SYS_DGRAM : SYS_STREAM);
-    if (fd < 0) {
-        free(link);
-        dns->rc = fd == -EAFNOSUPPORT ? dns->rc : fd;
-        return refuse(fd);
-    }
-    link->dns = dns;
-    link->type = type;
-    lull_io_init(&link->io, fd);
-    lull_waiter_init(&link->reader, readable);
-    lull_waiter_init(&link->writer, writable);
-    list_push(&dns->links, &link->node);
-    return fd;
-}
-
-static int close_link(ares_socket_t fd, void *ud)
-{
-    struct link *link = find(ud, fd);
-    if (link == NULL)
-        return refuse(-EBADF);
-    lull_forget(&link->reader);
-    lull_forget(&link->writer);
-    list_remove(&link->node);
-    lull_io_close(&link->io);
-    free(link);
-    return sys_close(fd) < 0 ? -1 : 0;
-}
-
-static int connect_link(ares_socket_t fd, const struct sockaddr *to, ares_socklen_t size,
-                        void *ud)
-{
-    struct link *link = find(ud, fd);
-    if (link == NULL || size > SYS_ADDRESS)
-        return refuse(-EBADF);
-    memcpy(link->peer.bytes, to, size);
-    link->peer.size = size;
-    int rc = lull_io_connect(link->dns->loop, &link->io, to, size);
-    link->connecting = rc == -EAGAIN;
-    return rc < 0 ? refuse(link->connecting ? -EINPROGRESS : rc) : 0;
-}
-
-/* An empty datagram means nothing, whereas c-ares would take it for the end.  What comes
-   comes from the server: the socket is connected. */
-static ares_ssize_t receive(ares_socket_t fd, void *data, size_t size, int flags,
-                            struct sockaddr *from, ares_socklen_t *room, void *ud)
-{
-    struct link *link = find(ud, fd);
-    (void)flags;
-    if (link == NULL || link->error)
-        return refuse(link ? link->error : -EBADF);
-    int n;
-    do {
-        lull_io_retry(&link->io);
-        n = lull_io_recv(link->dns->loop, &link->io, data, size);
-    } while (n == 0 && link->type == SOCK_DGRAM);
-    if (from && room && *room >= link->peer.size) {
-        memcpy(from, link->peer.bytes, link->peer.size);
-        *room = link->peer.size;
-    }
-    return n < 0 ? refuse(n) : n;
-}
-
-/* A datagram that the system has no room for is as good as lost on the way.  Any other
-   error is kept until c-ares receives, for it is told of all questions then: that nobody
-   listened to the first comes as an error of the second. */
-static int send_part(struct link *link, const struct iovec *part)
-{
-    int n = lull_io_send(link->dns->loop, &link->io, part->iov_base, part->iov_len);
-    if (n >= 0 || link->type != SOCK_DGRAM)
-        return n;
-    if (n != -EAGAIN && n != -ENOBUFS)
-        link->error = n;
-    return (int)part->iov_len;
-}
-
-static ares_ssize_t send_parts(ares_socket_t fd, const struct iovec *parts, int count,
-                               void *ud)
-{
-    struct link *link = find(ud, fd);
-    ares_ssize_t sum = 0;
-    if (link == NULL)
-        return refuse(-EBADF);
-    link->dns->sent = true;
-    for (int i = 0; i < count; i++) {
-        int n = send_part(link, &parts[i]);
-        if (n < 0)
-            return sum > 0 ? sum : refuse(n);
-        sum += n;
-        if ((size_t)n < parts[i].iov_len)
-            break;
-    }
-    return sum;
-}
-
-static const struct ares_socket_functions door = {open_link, close_link, connect_link,
-                                                  receive, send_parts};
-
-static void interest(void *ud, ares_socket_t fd, int reads, int writes)
-{
-    struct link *link = find(ud, fd);
-    if (link) {
-        link->reads = reads;
-        link->writes = writes;
-    }
-}
-
-/* ---- waiting for them --------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------------------- */
 
 static void settle(struct sys_dns *dns);
-
-/* Waits for event, or no longer does.  One who was woken and has not run stays so; an
-   error that is kept is an event. */
-static int await(struct link *link, unsigned event, lull_waiter *w, bool wanted)
-{
-    bool idle = list_empty(&w->link);
-    if (!wanted)
-        lull_forget(w);
-    else if (idle && !link->error)
-        return lull_io_wait(link->dns->loop, &link->io, event, w);
-    else if (link->error) {
-        if (idle)
-            lull_wait(w);
-        lull_wake(link->dns->loop, w, 0);
-    }
-    return 0;
-}
-
-static int await_all(struct sys_dns *dns)
-{
-    int rc = 0;
-    for (lull_list *l = dns->links.next; rc >= 0 && l != &dns->links; l = l->next) {
-        struct link *link = container_of(l, struct link, node);
-        bool reads = link->reads && !link->connecting;
-        bool writes = link->writes || link->connecting;
-        rc = await(link, LULL_READ, &link->reader, reads);
-        if (rc >= 0)
-            rc = await(link, LULL_WRITE, &link->writer, writes);
-    }
-    return rc;
-}
 
 static int start_timer(struct sys_dns *dns)
 {
@@ -241,33 +57,6 @@ static int start_timer(struct sys_dns *dns)
     return lull_timer_start(dns->loop, &dns->timer, lull_now(dns->loop) + dns->patience,
                             -ETIMEDOUT);
 }
-
-static void readable(lull_loop *loop, lull_waiter *w)
-{
-    (void)loop;
-    struct link *link = container_of(w, struct link, reader);
-    struct sys_dns *dns = link->dns;
-    ares_process_fd(dns->channel, link->io.watch.fd, ARES_SOCKET_BAD);
-    settle(dns);
-}
-
-/* c-ares finds out that it is connected, or is not, when it goes on. */
-static void writable(lull_loop *loop, lull_waiter *w)
-{
-    struct link *link = container_of(w, struct link, writer);
-    struct sys_dns *dns = link->dns;
-    int fd = link->io.watch.fd;
-    if (link->connecting) {
-        int rc = lull_io_connect(loop, &link->io, link->peer.bytes, link->peer.size);
-        link->connecting = rc == -EAGAIN;
-        link->error = rc == -EAGAIN ? 0 : rc;
-    }
-    if (!link->connecting)
-        ares_process_fd(dns->channel, link->error ? fd : ARES_SOCKET_BAD, fd);
-    settle(dns);
-}
-
-/* ---- asking ------------------------------------------------------------------------- */
 
 static void answered(void *ud, int status, int timeouts, struct ares_addrinfo *all)
 {
@@ -291,8 +80,8 @@ static void ask(struct sys_dns *dns)
                                         .ai_socktype = SOCK_STREAM};
     struct ares_addr_port_node server = dns->servers[dns->attempt % dns->server_count];
     dns->attempt++;
-    dns->rc = 0;
-    dns->sent = true;
+    dns->links.rc = 0;
+    dns->links.sent = true;
     dns->status = ares_set_servers_ports(dns->channel, &server);
     if (dns->status != ARES_SUCCESS)
         return;
@@ -362,7 +151,7 @@ static void finish(struct sys_dns *dns)
     const struct outcome *o = outcome(dns->status);
     leave(dns);
     if (answer->rc == 0 && answer->count == 0) {
-        answer->rc = dns->status == ARES_ENOMEM ? -ENOMEM : dns->rc;
+        answer->rc = dns->status == ARES_ENOMEM ? -ENOMEM : dns->links.rc;
         answer->code = o->code;
         answer->text = o->text;
     }
@@ -373,7 +162,7 @@ static bool over(struct sys_dns *dns)
 {
     if (dns->status == ASKING)
         return false;
-    return dns->answer.count > 0 || dns->answer.rc < 0 || dns->rc < 0 ||
+    return dns->answer.count > 0 || dns->answer.rc < 0 || dns->links.rc < 0 ||
            dns->attempt >= dns->attempts || !outcome(dns->status)->again;
 }
 
@@ -384,17 +173,22 @@ static void settle(struct sys_dns *dns)
         ask(dns);
     int rc = 0;
     if (dns->status == ASKING) {
-        rc = await_all(dns);
-        if (rc >= 0 && dns->sent)
+        rc = sys_links_await(&dns->links);
+        if (rc >= 0 && dns->links.sent)
             rc = start_timer(dns);
-        dns->sent = false;
+        dns->links.sent = false;
     }
     if (rc < 0) {
-        dns->rc = rc;
+        dns->links.rc = rc;
         dns->status = ARES_ECONNREFUSED;
     }
     if (dns->status != ASKING)
         finish(dns);
+}
+
+static void moved(struct sys_links *links)
+{
+    settle(container_of(links, struct sys_dns, links));
 }
 
 static void loop_ends(lull_loop *loop, lull_waiter *w)
@@ -462,11 +256,11 @@ static int open_channel(struct sys_dns *dns, const struct sys_dns_options *o)
         .domains = (char **)o->search,
         .ndomains = o->search_count < 0 ? 0 : o->search_count,
         .resolvconf_path = nothing,
-        .sock_state_cb = interest,
-        .sock_state_cb_data = dns,
+        .sock_state_cb = sys_links_interest,
+        .sock_state_cb_data = &dns->links,
     };
-    int mask = ARES_OPT_FLAGS |
-        ARES_OPT_LOOKUPS | ARES_OPT_TRIES | ARES_OPT_TIMEOUTMS | ARES_OPT_SOCK_STATE_CB;
+    int mask = ARES_OPT_FLAGS | ARES_OPT_LOOKUPS | ARES_OPT_TRIES | ARES_OPT_TIMEOUTMS |
+               ARES_OPT_SOCK_STATE_CB;
     mask |= alone ? ARES_OPT_RESOLVCONF : 0;
     mask |= alone || o->ndots >= 0 ? ARES_OPT_NDOTS : 0;
     mask |= alone || o->search_count >= 0 ? ARES_OPT_DOMAINS : 0;
@@ -475,7 +269,7 @@ static int open_channel(struct sys_dns *dns, const struct sys_dns_options *o)
         dns->channel = NULL;
         return status == ARES_EFILE ? -EMFILE : -ENOMEM;
     }
-    ares_set_socket_functions(dns->channel, &door, dns);
+    sys_links_serve(&dns->links, dns->channel);
     return alone ? given_servers(dns, o) : machine_servers(dns);
 }
 
@@ -493,7 +287,7 @@ int sys_dns_start(struct sys_dns **out, lull_loop *loop, const char *host,
     dns->patience = o->patience;
     dns->done = done;
     dns->owner = owner;
-    list_init(&dns->links);
+    sys_links_init(&dns->links, loop, moved);
     lull_waiter_init(&dns->end, loop_ends);
     lull_waiter_init(&dns->expiry, expired);
     lull_timer_init(&dns->timer, &dns->expiry);

@@ -104,10 +104,10 @@ int sys_adopt(int fd, enum sys_role *role, enum sys_family *family)
         fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
         return -errno;
     int type = ask(fd, SO_TYPE);
-    *role = type < 0                          ? SYS_UNKNOWN
-            : ask(fd, SO_ACCEPTCONN) > 0      ? SYS_LISTENING
-            : type == SOCK_STREAM             ? SYS_CONNECTION
-                                              : SYS_PACKETS;
+    *role = type < 0                     ? SYS_UNKNOWN
+            : ask(fd, SO_ACCEPTCONN) > 0 ? SYS_LISTENING
+            : type == SOCK_STREAM        ? SYS_CONNECTION
+                                         : SYS_PACKETS;
     *family = sys_local(fd, &a) == 0 ? sys_family(&a) : SYS_ANY;
     return 0;
 }
