@@ -1,11 +1,11 @@
-/* Values packed in one Lua state and unpacked in another: nil, booleans, numbers, strings,
-   and tables of those, which keep their shape, shared parts and cycles included.  Whatever
-   else there is is refused, with its place: a table with a metatable too, for without it
-   it would be something else.
+/* Values packed in one Lua state and unpacked in another: nil, booleans, numbers,
+   strings, and tables of those, which keep their shape, shared parts and cycles included.
+    Whatever else there is is refused, with its place: a table with a metatable too, for
+   without it it would be something else.
 
-   The bytes are those of the values, then of the pairs of table 1, 2, ... in the order in
-   which they were met; inside, a table is its number.  So nothing recurses, however deep
-   the tables are nested.  A long string is packed once. */
+   The bytes are those of the values, then of the pairs of table 1, 2, ... in the order
+   in which they were met; inside, a table is its number.  So nothing recurses, however
+   deep the tables are nested.  A long string is packed once. */
 #include "parcel.h"
 
 #include <errno.h>
@@ -16,9 +16,11 @@ enum { LONG = 256 }; /* strings from here on are remembered */
 
 #define NAMES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789"
 
-enum tag { NIL, FALSE, TRUE, INTEGER, FLOAT, STRING, LONG_STRING, SAME_STRING, TABLE, END };
+enum tag {
+    NIL, FALSE, TRUE, INTEGER, FLOAT, STRING, LONG_STRING, SAME_STRING, TABLE, END
+};
 
-/* ---- bytes --------------------------------------------------------------------------- */
+/* ---- bytes ------------------------------------------------------------------------- */
 
 static bool reserve(struct parcel *p, size_t size)
 {
@@ -75,7 +77,7 @@ void lull_parcel_free(struct parcel *p)
     free(p);
 }
 
-/* ---- boxes --------------------------------------------------------------------------- */
+/* ---- boxes ------------------------------------------------------------------------- */
 
 struct parcel **lull_newbox(lua_State *L, struct runtime *rt)
 {
@@ -99,14 +101,14 @@ static int box_gc(lua_State *L)
     return 0;
 }
 
-/* ---- packing ------------------------------------------------------------------------- */
+/* ---- packing ----------------------------------------------------------------------- */
 
 /* Where packing stands. */
 struct packing {
     lua_State *L;
     struct parcel *p;
     int first;       /* index of the first value */
-    int seen;        /* of a table: table -> number, number -> table, long string -> number */
+    int seen;        /* of a table: table or long string -> number, number -> table */
     unsigned strings;
     const char *what;
     int number;
@@ -149,8 +151,8 @@ static bool find_key(const struct packing *k, unsigned m, unsigned n)
     return false;
 }
 
-/* Pushes the keys that lead from a value to table n, the last one first, and returns which
-   value that is.  Who holds a table was met before it, so each step goes down. */
+/* Pushes the keys that lead from a value to table n, the last one first, and returns
+   which value that is.  Who holds a table was met before it, so each step goes down. */
 static int find_path(const struct packing *k, unsigned n)
 {
     for (;;) {
@@ -221,7 +223,8 @@ static unsigned meet(const struct packing *k, int i, unsigned n, bool table)
         lua_pushvalue(L, i);
     else
         lua_pushlightuserdata(L, (void *)(uintptr_t)lua_topointer(L, i));
-    unsigned known = lua_rawget(L, k->seen) == LUA_TNUMBER ? (unsigned)lua_tointeger(L, -1) : 0;
+    lua_rawget(L, k->seen);
+    unsigned known = (unsigned)lua_tointeger(L, -1); /* nil: 0 */
     lua_pop(L, 1);
     if (known != 0)
         return known;
@@ -344,7 +347,7 @@ struct parcel *lull_pack(lua_State *L, struct runtime *rt, int i, int n, const c
     return k.p;
 }
 
-/* ---- unpacking ----------------------------------------------------------------------- */
+/* ---- unpacking --------------------------------------------------------------------- */
 
 /* Where unpacking stands. */
 struct unpacking {
@@ -442,7 +445,7 @@ int lull_unpack(lua_State *L, const struct parcel *p)
     return (int)p->count;
 }
 
-/* ---- for specs ------------------------------------------------------------------------ */
+/* ---- for specs --------------------------------------------------------------------- */
 
 /* copy (...) -> the same values, packed and unpacked */
 static int copy(lua_State *L)

@@ -1,13 +1,14 @@
-/* What a thread and its owner share: two bounded queues of parcels, and who waits for them.
+/* What a thread and its owner share: two bounded queues of parcels, and who waits for
+   them.
 
    Each side may wait in two ways.  A task waits in the list of a bell, which belongs to
    its loop: the other side rings it by a post, and the loop then wakes as many as can go
    on, first come, first served.  A thread in which no loop runs blocks.
 
-   The owner's loop is told how things stand by a reference that it holds while the thread
-   can still act by itself: one that blocks until its owner does something cannot, so a
-   program in which everybody waits for everybody is found to be one, and a virtual clock
-   goes on. */
+   The owner's loop is told how things stand by a reference that it holds while the
+   thread can still act by itself: one that blocks until its owner does something
+   cannot, so a program in which everybody waits for everybody is found to be one, and
+   a virtual clock goes on. */
 #include "strand.h"
 
 #include <errno.h>
@@ -21,7 +22,7 @@
 /* Who has sent so much that was not taken yet waits. */
 enum { MANY = 64, MUCH = 1 << 20 };
 
-/* ---- life ------------------------------------------------------------------------------ */
+/* ---- life -------------------------------------------------------------------------- */
 
 struct strand *lull_strand_new(void)
 {
@@ -68,7 +69,7 @@ void lull_strand_unref(struct strand *s)
         destroy(s);
 }
 
-/* ---- bells ------------------------------------------------------------------------------ */
+/* ---- bells ------------------------------------------------------------------------- */
 
 /* Can something outside of the loop still wake who waits at this bell? */
 static bool is_hopeful(const struct bell *b)
@@ -220,7 +221,8 @@ static struct bell *new_bell(struct strand *s, enum side side)
     return b;
 }
 
-struct bell *lull_bell(struct strand *s, enum side side, lull_loop *loop, lull_list *graves)
+struct bell *lull_bell(struct strand *s, enum side side, lull_loop *loop,
+                       lull_list *graves)
 {
     pthread_mutex_lock(&s->lock);
     struct bell *b = find_bell(s, side, loop);
@@ -239,7 +241,7 @@ struct bell *lull_bell(struct strand *s, enum side side, lull_loop *loop, lull_l
     return b;
 }
 
-/* ---- the queues --------------------------------------------------------------------------- */
+/* ---- the queues -------------------------------------------------------------------- */
 
 static size_t weight(const struct parcel *p)
 {
@@ -339,7 +341,7 @@ int lull_strand_block_get(struct strand *s, struct parcel **p)
     return rc;
 }
 
-/* ---- the end --------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------- */
 
 void lull_strand_finish(struct strand *s, enum side side)
 {

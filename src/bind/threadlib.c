@@ -1,5 +1,6 @@
-/* Threads: the Thread object outside, send and receive on both sides.  What becomes of a
-   thread whose task is cancelled, or whose loop ends, is decided in lua/lull/thread.lua. */
+/* Threads: the Thread object outside, send and receive on both sides.  What becomes of
+   a thread whose task is cancelled, or whose loop ends, is decided in
+   lua/lull/thread.lua. */
 #include <errno.h>
 
 #include "strand.h"
@@ -14,11 +15,13 @@ enum { GRACE = 2000000000 }; /* ns in which a thread ends when its state is clos
 
 struct thread {
     struct strand *strand;
+    lull_waiter settled; /* waits for the end of the task that waits for it */
     uint32_t id;
     bool joined;
 };
 
-/* Who sends or receives: what stands at 1 on the stack, a Thread or, inside, its strand. */
+/* Who sends or receives: what stands at 1 on the stack, a Thread or, inside, its
+   strand. */
 struct seat {
     struct strand *strand;
     enum side side;
@@ -59,7 +62,7 @@ static struct bell *bell_of(lua_State *L, struct seat at)
     return b;
 }
 
-/* ---- waiting --------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------- */
 
 /* At the end of the list, or again at its front; then k, which looks at the scope. */
 static int join(lua_State *L, lull_list *list, bool again, lua_KFunction k)
@@ -80,7 +83,7 @@ static void check_cancelled(lua_State *L)
     lull_raisecancel(L, rt);
 }
 
-/* ---- receive --------------------------------------------------------------------------- */
+/* ---- receive ----------------------------------------------------------------------- */
 
 /* (box) -> the value in it, which goes back where it came from if there is no memory. */
 static int open_box(lua_State *L)
@@ -169,17 +172,16 @@ static int inside_receive(lua_State *L)
     return rt->loop ? receive(L) : block_receive(L, rt->worker);
 }
 
-/* ---- send -------------------------------------------------------------------------------- */
+/* ---- send -------------------------------------------------------------------------- */
 
 static int sent(lua_State *L, int status, lua_KContext rc);
 
 static int push_sent(lua_State *L, int rc, struct seat at)
 {
+    bool over = at.side == INSIDE || lull_strand_over(at.strand, NULL);
     if (rc == -EPIPE)
-        return lull_pushcode(L, "EPIPE",
-                             at.side == INSIDE || lull_strand_over(at.strand, NULL)
-                                 ? "the thread has ended" : "the thread's input is finished",
-                             NULL);
+        return lull_pushcode(L, "EPIPE", over ? "the thread has ended"
+                                              : "the thread's input is finished", NULL);
     lua_pushboolean(L, true);
     return 1;
 }
@@ -250,7 +252,7 @@ static int inside_send(lua_State *L)
     return rt->loop ? lull_enter(L, sendk) : block_send(L, rt->worker);
 }
 
-/* ---- the end ---------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------- */
 
 /* Thread:finish (): nothing more will be sent to it. */
 static int thread_finish(lua_State *L)
@@ -262,7 +264,7 @@ static int thread_finish(lua_State *L)
 static bool is_over(lua_State *L, struct bell *b)
 {
     struct thread *t = lua_touserdata(L, 1);
-    if (!t->joined && !lull_strand_over(t->strand, b))
+    if (!lull_strand_over(t->strand, b))
         return false;
     if (!t->joined)
         lull_strand_join(t->strand, GRACE);
@@ -314,11 +316,22 @@ static int thread_stop(lua_State *L)
     return 0;
 }
 
+/* Thread:leave (): it does not end; nobody will wait for it any more. */
+static int thread_leave(lua_State *L)
+{
+    struct thread *t = checkthread(L);
+    if (!t->joined)
+        lull_strand_join(t->strand, 0);
+    t->joined = true;
+    return 0;
+}
+
 static int thread_gc(lua_State *L)
 {
     struct thread *t = lua_touserdata(L, 1);
     if (t->strand == NULL)
         return 0;
+    lull_forget(&t->settled);
     if (!t->joined) {
         lull_strand_stop(t->strand);
         lull_strand_finish(t->strand, OUTSIDE);
@@ -329,7 +342,7 @@ static int thread_gc(lua_State *L)
     return 0;
 }
 
-/* ---- the task that waits for it ------------------------------------------------------------ */
+/* ---- the task that waits for it ---------------------------------------------------- */
 
 /* Thread:await () -> values; __await */
 static int thread_await(lua_State *L)
@@ -367,11 +380,12 @@ static int thread_close(lua_State *L)
 static int thread_tostring(lua_State *L)
 {
     struct thread *t = checkthread(L);
-    lua_pushfstring(L, "thread %d (%s)", (int)t->id, is_over(L, NULL) ? "ended" : "running");
+    const char *state = is_over(L, NULL) ? "ended" : "running";
+    lua_pushfstring(L, "thread %d (%s)", (int)t->id, state);
     return 1;
 }
 
-/* ---- the start ------------------------------------------------------------------------------ */
+/* ---- the start --------------------------------------------------------------------- */
 
 static void *run_thread(void *ud)
 {
@@ -379,6 +393,16 @@ static void *run_thread(void *ud)
     lull_worker_run(&s->worker);
     lull_strand_ended(s);
     return NULL;
+}
+
+/* The task has ended.  It may have been cancelled before it ever ran, or closed the hard
+   way: then the thread does not know yet. */
+static void settled(lull_loop *loop, lull_waiter *w)
+{
+    (void)loop;
+    struct thread *t = container_of(w, struct thread, settled);
+    if (!t->joined)
+        lull_strand_stop(t->strand);
 }
 
 /* Pushes the Thread that runs what the box at 1 has; or -errno. */
@@ -397,6 +421,7 @@ static int start(lua_State *L)
         lull_strand_unref(s);
         return rc;
     }
+    lull_waiter_init(&t->settled, settled);
     t->id = ++ids;
     t->strand = s;
     return 0;
@@ -412,11 +437,13 @@ static int thread_spawn(lua_State *L)
     int rc = start(L);
     if (rc < 0)
         return lull_pushfail(L, rc, NULL);
-    bell_of(L, (struct seat){((struct thread *)lua_touserdata(L, 2))->strand, OUTSIDE});
+    struct thread *t = lua_touserdata(L, 2);
+    bell_of(L, (struct seat){t->strand, OUTSIDE});
     lull_pushheld(L, &keeper_key);
     lua_pushvalue(L, 2);
-    lua_pushinteger(L, ((struct thread *)lua_touserdata(L, 2))->id);
+    lua_pushinteger(L, t->id);
     lua_call(L, 2, 1);
+    lull_future_wait(rt->loop, lua_touserdata(L, -1), &t->settled);
     lua_setiuservalue(L, 2, TASK);
     return 1;
 }
@@ -449,8 +476,8 @@ static void hold_graves(lua_State *L)
 static const luaL_Reg methods[] = {
     {"receive", thread_receive}, {"send", thread_send},   {"finish", thread_finish},
     {"ended", thread_ended},     {"over", thread_over},   {"outcome", thread_outcome},
-    {"stop", thread_stop},       {"await", thread_await}, {"task", thread_task},
-    {NULL, NULL}};
+    {"leave", thread_leave},     {"stop", thread_stop},   {"await", thread_await},
+    {"task", thread_task},       {NULL, NULL}};
 
 static const luaL_Reg metamethods[] = {{"__gc", thread_gc},
                                        {"__close", thread_close},

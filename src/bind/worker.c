@@ -3,14 +3,15 @@
    A fresh state for each function: with the libraries and the core it takes a tenth of a
    millisecond, and nothing of one call is ever seen by another.  In there Lua's own
    coroutine functions are replaced, as in every state that lull opens, which is how we
-   know which coroutine runs; os.exit and os.setlocale, which act on the whole process, are
-   refused.
+   know which coroutine runs; os.exit and os.setlocale, which act on the whole process,
+   are refused.
 
    To interrupt: `stop` is set, then the thread is nudged (sys/nudge.c explains why it
-   takes a signal).  The handler runs on the thread that it is about, so it may set a hook
-   on whatever coroutine runs there, which raises an error; and if a loop runs there, post
-   to it: its tasks are cancelled first, and only what goes on computing is interrupted.
-   Code that catches the error has a moment for its cleanup; then everything raises. */
+   takes a signal).  The handler runs on the thread that it is about, so it may set a
+   hook on whatever coroutine runs there, which raises an error; and if a loop runs
+   there, post to it: its tasks are cancelled first, and only what goes on computing is
+   interrupted. Code that catches the error has a moment for its cleanup; then
+   everything raises. */
 #include "worker.h"
 
 #include <errno.h>
@@ -29,7 +30,7 @@ enum {
     PACE = 1000               /* instructions between two looks at the clock */
 };
 
-/* ---- interruption -------------------------------------------------------------------- */
+/* ---- interruption ------------------------------------------------------------------ */
 
 static int64_t clock_now(void)
 {
@@ -43,11 +44,12 @@ static bool stops(struct worker *w)
     return atomic_load_explicit(&w->stop, memory_order_relaxed);
 }
 
+/* Code outside of loops is interrupted at once; a loop that was told has some time. */
 static bool is_due(const struct worker *w)
 {
     if (w->raised != 0)
         return clock_now() - w->raised >= MERCY;
-    return w->told == 0 || clock_now() - w->since >= PATIENCE;
+    return w->told == 0 || w->rt->loop == NULL || clock_now() - w->since >= PATIENCE;
 }
 
 static struct worker *worker_of(lua_State *L)
@@ -63,7 +65,7 @@ static void interrupt(lua_State *L, lua_Debug *ar)
     struct worker *w = worker_of(L);
     bool first = w->raised == 0;
     if (!is_due(w)) {
-        lua_sethook(L, interrupt, LUA_MASKCOUNT, PACE);
+        lua_sethook(L, interrupt, LUA_MASKCOUNT, L == w->current ? 1 : PACE);
         return;
     }
     if (first)
@@ -115,14 +117,15 @@ static int cancel_tasks(lua_State *L)
     return 0;
 }
 
-/* From now on each resume on this loop is looked at: as if it were debugged, by a clock
-   that finds nothing slow. */
+/* From now on each resume on this loop is looked at, as if it were debugged, by a clock
+   that finds nothing slow; and whoever runs the loop finds a hook when he comes back. */
 static void heard(lull_loop *loop, lull_waiter *waiter)
 {
     (void)loop;
     struct worker *w = container_of(waiter, struct worker, message.waiter);
     w->posted = 0;
     w->rt->slow = INT64_MAX;
+    arm(w->current);
     lull_callback(w->rt, cancel_tasks, w);
 }
 
@@ -161,7 +164,7 @@ void lull_worker_stop(struct worker *w)
     atomic_store(&w->stop, true);
 }
 
-/* ---- packing what it runs ------------------------------------------------------------- */
+/* ---- packing what it runs ---------------------------------------------------------- */
 
 static const char *const parts[] = {"path", "cpath"};
 
@@ -247,7 +250,7 @@ void lull_worker_pack(lua_State *L, struct runtime *rt)
     lua_settop(L, 1);
 }
 
-/* ---- the state ------------------------------------------------------------------------- */
+/* ---- the state --------------------------------------------------------------------- */
 
 static void *allocate(void *ud, void *ptr, size_t osize, size_t nsize)
 {
@@ -328,7 +331,7 @@ static void prepare(lua_State *L)
     lua_pop(L, 3);
 }
 
-/* ---- how it came out -------------------------------------------------------------------- */
+/* ---- how it came out --------------------------------------------------------------- */
 
 /* (error, traceback): packs both; what cannot be copied becomes a string. */
 static int pack_error(lua_State *L)
@@ -346,20 +349,24 @@ static int pack_told(lua_State *L)
     return pack_error(L);
 }
 
-/* Calls f with the two values on top of the stack, which stay. */
+/* Calls f with the two values on top of the stack, which stay.  Want of memory raises. */
 static bool try_pack(lua_State *L, lua_CFunction f)
 {
     lua_pushcfunction(L, f);
     lua_pushvalue(L, -3);
     lua_pushvalue(L, -3);
-    bool well = lua_pcall(L, 2, 0, 0) == LUA_OK;
-    if (!well)
+    int status = lua_pcall(L, 2, 0, 0);
+    if (status == LUA_ERRMEM)
+        lua_error(L);
+    if (status != LUA_OK)
         lua_pop(L, 1);
-    return well;
+    return status == LUA_OK;
 }
 
-static void fail(lua_State *L, struct worker *w)
+static void fail(lua_State *L, struct worker *w, int status)
 {
+    if (status == LUA_ERRMEM)
+        lua_error(L);
     lull_pushtraceback(L, -1);
     w->failed = true;
     if (try_pack(L, pack_error) || try_pack(L, pack_told))
@@ -381,7 +388,7 @@ static int run(lua_State *L)
     lua_insert(L, 1);
     int status = lua_pcall(L, n - FIRST_ARGUMENT + 1, LUA_MULTRET, 1);
     if (status != LUA_OK) {
-        fail(L, w);
+        fail(L, w, status);
         return 0;
     }
     lull_pack(L, w->rt, 2, lua_gettop(L) - 1, "result", 1);

@@ -2,17 +2,17 @@
    two of its instructions.
 
    There is one way to do that to a thread which does not look: a signal to that thread
-   alone.  Writing into what it works with from outside is none: Lua allows its lua_sethook
-   in the middle of anything, but on the same thread.  From another one it reads the list of
-   calls while these come and go; it may hit memory just freed, or, between its look at a
-   call and its mark on it, turn another call's error handler into a wild pointer (both are
-   one union).  A count hook that is there from the beginning makes everything 2.2 times as
-   slow.
+   alone.  Writing into what it works with from outside is none: Lua allows its
+   lua_sethook in the middle of anything, but on the same thread.  From another one it
+   reads the list of calls while these come and go; it may hit memory just freed, or,
+   between its look at a call and its mark on it, turn another call's error handler into a
+   wild pointer (both are one union).  A count hook that is there from the beginning makes
+   everything 2.2 times as slow.
 
-   So the first thread that wants to be nudged takes one real-time signal for this process,
-   the highest that nobody uses.  Only threads that listen have it unblocked, it restarts
-   system calls, and it does nothing where nobody listens.  Programs that run no Lua on
-   other threads never get here. */
+   So the first thread that wants to be nudged takes one real-time signal for this
+   process, the highest that nobody uses.  Only threads that listen have it unblocked,
+   it restarts system calls, and it does nothing where nobody listens.  Programs that
+   run no Lua on other threads never get here. */
 #include "nudge.h"
 
 #include <errno.h>
