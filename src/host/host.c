@@ -334,7 +334,7 @@ int lull_attach(lull **out, lua_State *L, const lull_options *options)
 
 /* ---- closing --------------------------------------------------------------------------------- */
 
-/* Callbacks that are due: of tasks that have ended just now, and calls from other threads. */
+/* Callbacks that are due, as of tasks that have ended just now. */
 static void last_turns(lull *l)
 {
     lull_census left;
@@ -365,6 +365,7 @@ int lull_close(lull *l, int64_t grace)
         lull_guest_stop(l);
         struct frame saved = lull_begin_run(l->L, l->rt, l->object);
         lull_clear(l->L, l->rt, l->object, grace);
+        close_door(l);
         last_turns(l);
         lull_review(l->rt, l->object);
         lull_end_run(l->rt, l->object, saved);
