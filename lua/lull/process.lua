@@ -199,7 +199,14 @@ end
 -- A program need not read all that it is given.
 local function feed(stream, input)
   stream:write(input)
-  stream:close()
+end
+
+-- A task that moves what goes through a stream, which is closed when it has ended, also
+-- if it is cancelled before it begins: nobody may wait for it then.
+local function pump(group, stream, fn, ...)
+  local task = group:spawn(fn, stream, ...):daemon()
+  task:add_done_callback(function() stream:close() end)
+  return task
 end
 
 local function join(tasks)
@@ -209,17 +216,23 @@ end
 -- A descriptor may be held open by what the program has started and left behind: it gets
 -- no more than the grace.
 local function see_through(group, self, input, limit, grace)
-  local readers, captured = {}, {}
+  local readers, captured, tasks = {}, {}, {}
   for _, name in ipairs { "stdout", "stderr" } do
     if self[name] then
       captured[name] = {}
       readers[#readers + 1] =
-        group:spawn(capture, self[name], captured[name], limit, self):daemon()
+        pump(group, self[name], capture, captured[name], limit, self)
+      tasks[#tasks + 1] = readers[#readers]
     end
   end
-  if input then group:spawn(feed, self.stdin, input):daemon() end
+  if input then tasks[#tasks + 1] = pump(group, self.stdin, feed, input) end
   local code, signal, errno = self:wait()
   core.timeout(grace, join, readers)
+  for _, task in ipairs(tasks) do
+    if task:cancelled() then -- something is missing
+      return core.fail("ECANCELED", "interrupted", self.name)
+    end
+  end
   return code, signal, errno, captured
 end
 

@@ -164,8 +164,10 @@ static int watch_close(lua_State *L)
         for (int n = 1; n < SYS_SIGNALS; n++)
             if (w->wanted[n])
                 drop(w, n);
-        if (list_empty(&w->ear->tasks))
+        if (list_empty(&w->ear->tasks)) {
             lull_forget(&w->ear->listener);
+            lull_io_close(&w->ear->io);
+        }
     }
     w->ear = NULL;
     return 0;
