@@ -386,6 +386,88 @@ function scenarios.unhandled(reports)
   same("nobody looks", tostring(table.remove(reports)):match "nobody looks")
 end
 
+-- A name server that knows one name, "a"; whatever else it is asked is not there.
+local function name_server()
+  local server = lull.check(net.udp("127.0.0.1", 0))
+  local _, port = server:local_address()
+  lull.spawn(function()
+    while true do
+      local packet, from, to = server:recvfrom()
+      if not packet then return end
+      local question = packet:sub(13, -1)
+      local known = question:byte(2) == 97 and question:byte(-3) == 1
+      local answer = known and "\xC0\x0C\0\1\0\1\0\0\0\60\0\4\127\0\0\1" or ""
+      local flags = question:byte(2) == 97 and "\x81\x80" or "\x81\x83"
+      lull.check(server:sendto(packet:sub(1, 2) .. flags .. "\0\1\0" ..
+        (known and "\1" or "\0") .. "\0\0\0\0" .. question .. answer, from, to))
+    end
+  end):daemon()
+  return server, {servers = {"127.0.0.1:" .. port}, search = {"test"}}
+end
+
+function scenarios.names()
+  local server <close>, opts = name_server()
+  same("127.0.0.1", lull.check(net.resolve("a", opts))[1].host)
+  same("EAI_NONAME", code_of(net.resolve("b", opts)))
+  same("127.0.0.1", lull.check(net.resolve("localhost", {family = "inet"}))[1].host)
+  opts.timeout = 0
+  same("ETIMEDOUT", code_of(net.resolve("a", opts)))
+  opts.timeout = nil
+  local given_up = lull.spawn(net.resolve, "a", opts)
+  lull.sleep(0)
+  given_up:cancel()
+  same(false, (pcall(given_up.await, given_up)))
+  server:close()
+  opts.attempts = 2
+  same("EAI_AGAIN", code_of(net.resolve("a", opts)))
+end
+
+function scenarios.addresses()
+  local listener <close> = lull.check(net.listen("127.0.0.1", 0))
+  local _, port = listener:local_address()
+  local hosts = {}
+  for i = 1, 4 do hosts[i] = {host = "127.0.0." .. 5 - i, family = "inet"} end
+  local stream, message = require("lull.connect").first(hosts, port, {}, nil, 0.25)
+  lull.check(stream, message)
+  local _ <close> = stream
+  same("127.0.0.1", (stream:peer()))
+end
+
+function scenarios.datagrams()
+  local a <close> = lull.check(net.udp("127.0.0.1", 0))
+  local b <close> = lull.check(net.udp("*", 0, {ttl = 9}))
+  local _, a_port = a:local_address()
+  local _, b_port = b:local_address()
+  local reader = lull.spawn(b.recvfrom, b)
+  lull.sleep(0)
+  lull.check(a:sendto("one", "127.0.0.1", b_port))
+  same("one", (lull.check(reader:await())))
+  lull.check(b:sendto("longer", "localhost", a_port))
+  same("truncated", select(4, lull.check(a:recvfrom(2))))
+  same("datagram", tostring(a):match "^%a+")
+end
+
+function scenarios.descriptors()
+  local a, b = lull.check(require("lull.core").pair "dgram")
+  local _ <close> = lull.defer(function()
+    a:close()
+    b:close()
+  end)
+  for n = 1, 3 do
+    local list = {}
+    for i = 1, n do list[i] = i % 2 == 0 and a or 0 end
+    lull.check(a:sendmsg("x", list))
+    local data, fds = lull.check(b:recvmsg(10, 2))
+    same("x", data)
+    same(math.min(n, 2), #fds)
+    for _, fd in ipairs(fds) do -- ours to close, come what may
+      local ok, socket
+      repeat ok, socket = pcall(net.adopt, fd) until ok
+      socket:close()
+    end
+  end
+end
+
 function scenarios.deadlock()
   local inner = lull.new_loop {clock = "virtual"}
   local _ <close> = inner
