@@ -76,7 +76,7 @@ static void set_timer(struct clock *c, lull_loop *loop)
     int64_t wait = patience(c, loop), now = lull_now(loop);
     lull_forget(&c->waiter);
     lull_wait(&c->waiter);
-    if (wait > LULL_FOREVER - now)
+    if (wait >= LULL_FOREVER - now)
         lull_timer_stop(loop, &c->timer);
     else if (lull_timer_start(loop, &c->timer, now + wait, 0) < 0)
         lull_wake(loop, &c->waiter, 0); /* no memory: tries again every turn */

@@ -55,7 +55,8 @@ static int deliver(lua_State *L, struct runtime *rt)
     intptr_t ctx = (intptr_t)lua_tointeger(L, CONTEXT);
     lua_pop(L, 2);
     int i = lua_gettop(L), n = lull_pushoutcome(L, rt, i);
-    lua_remove(L, i);
+    while (lua_gettop(L) > i - 1 + n) /* the future, and a table of many results */
+        lua_remove(L, i);
     return k != NULL ? k(L, 0, ctx) : n;
 }
 

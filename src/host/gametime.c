@@ -18,6 +18,7 @@ static void release(lull_clock *c)
 static void clock_ends(struct part *p)
 {
     container_of(p, lull_clock, part)->clock = NULL;
+    lull_drop_part(p);
 }
 
 /* (lull_clock *) */

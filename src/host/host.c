@@ -71,10 +71,11 @@ void lull_drop_part(struct part *p)
 static void end_parts(lull *l)
 {
     while (!list_empty(&l->parts)) {
-        struct part *p = container_of(l->parts.next, struct part, link);
+        struct part *p = container_of(list_pop(&l->parts), struct part, link);
         if (p->end != NULL)
-            p->end(p);
-        lull_drop_part(p);
+            p->end(p); /* it may be gone then */
+        else
+            lull_drop_part(p);
     }
 }
 

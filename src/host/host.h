@@ -17,7 +17,7 @@
 struct part {
     lull_list link; /* in the runtime's list */
     lull *l;        /* NULL: the runtime is gone */
-    void (*end)(struct part *p); /* it is about to be; or NULL */
+    void (*end)(struct part *p); /* it is about to be: drops the part; or NULL */
 };
 
 struct lull {

@@ -20,6 +20,7 @@ static void release(lull_group *g)
 static void group_ends(struct part *p)
 {
     container_of(p, lull_group, part)->group = NULL;
+    lull_drop_part(p);
 }
 
 /* (lull_group *) */
