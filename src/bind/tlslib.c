@@ -168,11 +168,11 @@ static void push_id(lua_State *L, const struct sys_tls_options *o)
 /* Pushes the table of contexts that are kept, and how many it holds. */
 static lua_Integer push_cache(lua_State *L)
 {
-    if (lull_pushheld(L, &cache_key) == LUA_TNIL) {
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &cache_key) == LUA_TNIL) {
         lua_pop(L, 1);
         lua_newtable(L);
         lua_pushvalue(L, -1);
-        lull_hold(L, &cache_key);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &cache_key);
     }
     lua_getfield(L, -1, "");
     lua_Integer n = lua_tointeger(L, -1);
@@ -186,7 +186,8 @@ static void keep(lua_State *L)
     lua_Integer n = push_cache(L);
     if (n >= CONTEXTS) { /* rare enough to begin anew */
         lua_pop(L, 1);
-        lull_release(L, &cache_key);
+        lua_pushnil(L);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &cache_key);
         n = push_cache(L);
     }
     lua_pushinteger(L, n + 1);
@@ -250,18 +251,25 @@ static int await(lua_State *L, struct stream *s, int rc, lua_KFunction k)
     return lull_stream_await_sent(L, s, lull_until(L, s->timeout, DEADLINE), k);
 }
 
+/* A client may be gone when the server is through and wants to give him tickets: what he
+   has sent can still be read. */
+static bool is_through(const struct stream *s)
+{
+    return s->flags & STREAM_OPEN && (s->tls == NULL || sys_tls_shaken(s->tls));
+}
+
 /* The flusher does it, and wakes who waits for things to be sent when it is done. */
 static int handshakek(lua_State *L, int status, lua_KContext rc)
 {
     struct stream *s = lua_touserdata(L, STREAM);
-    int why = lull_stream_writer(s, (int)rc);
-    if (why == 0 && s->tls) {
+    int why = is_through(s) ? 0 : lull_stream_writer(s, (int)rc);
+    if (why == 0 && !is_through(s)) {
         lull_stream_push(L, s->rt->loop, s);
-        why = lull_stream_writer(s, 0);
+        why = is_through(s) ? 0 : lull_stream_writer(s, 0);
     }
     if (why < 0)
         return lull_stream_fail(L, s, why);
-    if (s->tls && !sys_tls_shaken(s->tls))
+    if (!is_through(s))
         return await(L, s, (int)rc, handshakek);
     lua_settop(L, STREAM);
     return 1;

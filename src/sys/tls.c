@@ -257,8 +257,9 @@ static int outcome(struct sys_tls *t, int n)
         break;
     default:
         rc = t->ended && t->recv_error < 0 ? t->recv_error : -SYS_ETLS;
-        snprintf(t->why, sizeof t->why, "%s truncated: it ended without close_notify",
-                 t->shaken ? "stream" : "handshake");
+        snprintf(t->why, sizeof t->why, "%s",
+                 t->shaken ? "stream truncated: it ended without close_notify"
+                           : "handshake truncated: the peer has hung up");
     }
     ERR_clear_error();
     return rc;
