@@ -7,8 +7,9 @@
 -- A zone maps names to records: A and AAAA are lists of addresses, CNAME is a name, and
 -- rcode = "SERVFAIL" an error; a name that is absent does not exist.  In place of the
 -- zone fn(query) gives the bytes of the answer, several answers in a list, or nothing;
--- query is {id=, name=, type=, tcp=, question=}, and nameserver.reply(query, records)
--- what a well-behaved server would say.  server.log lists what was asked.
+-- query is {id=, name=, type=, tcp=, question=, packet=, host=, port=}, and
+-- nameserver.reply(query, records) what a well-behaved server would say.  server.log lists
+-- what was asked.
 local lull = require "lull"
 local net = require "lull.net"
 
@@ -95,9 +96,10 @@ function nameserver.reply(query, records)
   return packet
 end
 
-local function answers(server, packet, tcp)
+local function answers(server, packet, tcp, host, port)
   local query = parse(packet, tcp)
   if not query then return {} end
+  query.host, query.port = host, port
   table.insert(server.log, query)
   local zone = server.zone
   local result
@@ -114,7 +116,7 @@ local function serve_udp(server, socket)
     local packet, host, port = socket:recvfrom()
     if not packet then return end
     lull.spawn(function()
-      for _, answer in ipairs(answers(server, packet, false)) do
+      for _, answer in ipairs(answers(server, packet, false, host, port)) do
         if not server.closed then socket:sendto(answer, host, port) end
       end
     end):daemon()

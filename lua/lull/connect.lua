@@ -61,8 +61,8 @@ local function interleave(addresses)
 end
 
 -- What is wrong with this machine, or with the address, tells less than what a host said.
-local dull = { EAFNOSUPPORT = 1, EADDRNOTAVAIL = 1, EINVAL = 1, ENETUNREACH = 2,
-               EHOSTUNREACH = 3, ETIMEDOUT = 4 }
+local dull = { EAFNOSUPPORT = 1, EADDRNOTAVAIL = 1, EAI_ADDRFAMILY = 1, EINVAL = 1,
+               ENETUNREACH = 2, EHOSTUNREACH = 3, ETIMEDOUT = 4 }
 local TELLING = 5
 
 -- One failure for all: the code is the most telling one, of several such the first.
@@ -92,10 +92,8 @@ end
 -- One attempt; the future over is settled when it has failed.
 function Race:run(group, n, address, over)
   local stream, message, code = attempt(address, self.port, self.opts, self.deadline)
-  if stream and self.winner then
-    stream:abort()
-  elseif stream then
-    self.winner = stream
+  if stream then
+    self.winner = stream -- the others do not come this far: they are cancelled now
     group:cancel "another address was faster"
   else
     self.failures[#self.failures + 1] = { n = n, message = message, code = code }
