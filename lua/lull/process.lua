@@ -132,23 +132,23 @@ function Process:pid()
   return self.child:pid()
 end
 
-local function close_streams(self)
-  for _, stream in ipairs { self.stdin or nil, self.stdout or nil, self.stderr or nil } do
-    stream:close()
-  end
-end
+-- Closes the streams of a process when close is left, however.
+local Rest = { __close = function(rest)
+  local self = rest.process
+  if self.stdin then self.stdin:close() end
+  if self.stdout then self.stdout:close() end
+  if self.stderr then self.stderr:close() end
+end }
 
 -- Ends it: SIGTERM and, when the grace is over, SIGKILL; waits until it has ended, also
 -- in a task that is cancelled.  Then its streams are closed.
 function Process:close()
-  local _ <close> = setmetatable({ self = self }, self.closer)
+  local _ <close> = self.rest
   local runs = self.child:terminate()
   if self.stdin then self.stdin:abort() end
   if runs and core.current() then core.shield(self.child.wait, self.child) end
 end
 Process.__close = Process.close
-
-Process.closer = { __close = function(closer) close_streams(closer.self) end }
 
 function Process:__tostring()
   local ended, code, signal = self.child:ended()
@@ -161,6 +161,10 @@ end
 function process.spawn(argv, opts)
   argv, opts = check_argv(argv, "spawn"), check_options(opts, "spawn")
   local env, path = make_environment(opts, "spawn")
+  local self = setmetatable({ -- first: the child must not run without one
+    name = argv[1], child = false, stdin = false, stdout = false, stderr = false,
+  }, Process)
+  self.rest = setmetatable({ process = self }, Rest)
   local child, stdin, stdout, stderr = core.child {
     argv = argv, env = env, paths = make_paths(argv[1], path),
     cwd = opts.cwd ~= nil and check_string(opts.cwd, "cwd", "spawn") or nil,
@@ -173,9 +177,8 @@ function process.spawn(argv, opts)
     linger = opts.linger,
   }
   if not child then return nil, stdin, stdout end
-  return setmetatable({
-    child = child, name = argv[1], stdin = stdin, stdout = stdout, stderr = stderr,
-  }, Process)
+  self.child, self.stdin, self.stdout, self.stderr = child, stdin, stdout, stderr
+  return self
 end
 
 -- ---- run ------------------------------------------------------------------------------

@@ -341,6 +341,47 @@ function scenarios.relay()
   end)
 end
 
+local PEM = debug.getinfo(1, "S").source:match "^@(.*/)" .. "tls.pem"
+
+function scenarios.tls()
+  local data = ("0123456789abcdef"):rep(2000)
+  lull.group(function(g)
+    local a, b = lull.check(net.pair {high_water = 1000})
+    g:spawn(function()
+      local server <close> = b
+      lull.check(server:starttls {server = true, cert_file = PEM, alpn = {"x"}})
+      same("hello", lull.check(server:read()))
+      lull.check(server:write(data, "\n", data))
+      same(nil, server:read())
+    end)
+    local client <close> = a
+    lull.check(client:starttls {ca_file = PEM, server_name = "localhost", alpn = {"x"}})
+    local info = client:tls_info()
+    same("x", info.alpn)
+    same(true, info.verified)
+    lull.check(client:write "hello\n")
+    lull.check(client:flush())
+    same(data, lull.check(client:read()))
+    same(data, lull.check(client:read(#data)))
+    lull.check(client:shutdown "write")
+    same(nil, client:read())
+  end)
+  local listener <close> = lull.check(net.listen("127.0.0.1", 0, {tls = {cert_file = PEM}}))
+  local server <close> = lull.spawn(listener.serve, listener, function(stream)
+    stream:write(stream:read(), "\n")
+  end, {on_error = function(err) if not is_memory(err) then error(err, 0) end end})
+  local _, port = listener:local_address()
+  for _ = 1, 2 do
+    local stream <close> = lull.check(net.connect("127.0.0.1", port, {
+      timeout = false, tls = {ca_file = PEM},
+    }))
+    lull.check(stream:write "hello\n")
+    local line = stream:read()
+    if line == nil then error("not enough memory", 0) end
+    same("hello", line)
+  end
+end
+
 function scenarios.sockets()
   lull.group(function(g)
     local server <close> = lull.check(net.socket("inet", "stream"))
@@ -468,6 +509,41 @@ function scenarios.descriptors()
   end
 end
 
+function scenarios.processes()
+  local process = require "lull.process"
+  local p <close>, why = process.spawn({"cat"}, {stdin = "pipe", stdout = "pipe"})
+  if not p then error(why, 0) end
+  lull.check(p.stdin:write "hello\n")
+  same("hello", lull.check(p.stdout:read()))
+  p.stdin:close()
+  same(0, p:wait())
+  local r, message = process.run({"sh", "-c", "cat; echo err >&2"}, {input = "input"})
+  if not r then error(message, 0) end
+  same("inputerr\n", r.stdout .. r.stderr)
+  r, message = process.run({"cat"}, {clear_env = true, env = {A = "1"}, grace = 1})
+  if not r then error(message, 0) end
+  local code = code_of(process.spawn {"/nowhere/at/all"})
+  same("ENOENT", code)
+  local q <close>, because = process.spawn({"cat"}, {stdin = "pipe"})
+  if not q then error(because, 0) end
+end
+
+function scenarios.signals()
+  local signal = require "lull.signal"
+  local _, _, _, keep <close> = signal.each("SIGUSR1", "SIGUSR2") -- else they kill
+  local waiting <close> = lull.spawn(signal.wait, "SIGUSR1")
+  lull.sleep(1)
+  signal.raise "SIGUSR1"
+  same("SIGUSR1", (waiting:await()))
+  signal.raise "SIGUSR1"
+  same("SIGUSR1", signal.wait("SIGUSR1", "SIGUSR2"))
+  lull.loop():call_later(1, signal.raise, "SIGUSR2")
+  for name in signal.each "SIGUSR2" do
+    same("SIGUSR2", name)
+    break
+  end
+end
+
 function scenarios.deadlock()
   local inner = lull.new_loop {clock = "virtual"}
   local _ <close> = inner
@@ -514,7 +590,9 @@ local function run(name)
 end
 
 -- Loaded before: how modules come in when memory is short is another scenario.
-for _, name in ipairs {"lock", "queue", "task_local", "gather"} do assert(lull[name]) end
+for _, name in ipairs {"lock", "queue", "task_local", "gather", "process", "signal"} do
+  assert(lull[name])
+end
 
 local names = {}
 for name in pairs(scenarios) do names[#names + 1] = name end
