@@ -430,8 +430,7 @@ describe("ENOBUFS", function()
   ]]
 
   it("is told, and is no end: a datagram goes, a name is asked for again", function()
-    local compiler = os.execute "command -v cc >/dev/null"
-    if os.getenv "ASAN_OPTIONS" or not compiler then return end
+    if not os.execute "command -v cc >/dev/null" then return end
     local dir <close> = helper.tempdir()
     local source, library = dir:write("shim.c", shim), dir.path .. "/shim.so"
     local _, trouble, failed = helper.execute {
@@ -454,6 +453,7 @@ describe("ENOBUFS", function()
     local out, err = helper.execute {
       "env", "LD_PRELOAD=" .. library, helper.interpreter(), "--virtual-clock", script,
     }
+    if err:find "ASan runtime" then return end -- it would have to come first
     assert.equal("", err)
     assert.matches("^nil\tENOBUFS: no buffer space available %(127.0.0.1:%d+%)\t" ..
                    "ENOBUFS\ntrue\none\n192.0.2.1\n$", out)

@@ -7,9 +7,8 @@
 -- A zone maps names to records: A and AAAA are lists of addresses, CNAME is a name, and
 -- rcode = "SERVFAIL" an error; a name that is absent does not exist.  In place of the
 -- zone fn(query) gives the bytes of the answer, several answers in a list, or nothing;
--- query is {id=, name=, type=, tcp=, question=, packet=, host=, port=}, and
--- nameserver.reply(query, records) what a well-behaved server would say.  server.log lists
--- what was asked.
+-- query is {id=, name=, type=, tcp=, question=, packet=, host=, port=}, and what a good
+-- server would say is nameserver.reply(query, records).  server.log lists what was asked.
 local lull = require "lull"
 local net = require "lull.net"
 
