@@ -75,7 +75,7 @@ void lull_strand_unref(struct strand *s)
 static bool is_hopeful(const struct bell *b)
 {
     const struct strand *s = b->strand;
-    return b->side == OUTSIDE ? !s->over && !s->blocked : !s->ends[OUTSIDE].finished;
+    return b->side == OUTSIDE ? !s->over && !s->blocked : !s->left;
 }
 
 /* On the bell's own thread. */
@@ -125,10 +125,9 @@ void lull_bell_stir(struct bell *b)
         return;
     pthread_mutex_lock(&s->lock);
     const struct end *mine = &s->ends[b->side], *other = &s->ends[!b->side];
-    bool deaf = s->over || other->finished; /* nothing more will come */
-    unsigned receivers = deaf ? UINT_MAX : mine->count;
-    unsigned senders = s->over || mine->finished ? UINT_MAX : room(other);
-    bool over = s->over;
+    bool over = s->over || s->left;
+    unsigned receivers = over || other->finished ? UINT_MAX : mine->count;
+    unsigned senders = over || mine->finished ? UINT_MAX : room(other);
     b->waited = !list_empty(&b->receivers) || !list_empty(&b->senders) ||
                 !list_empty(&b->joiners);
     hold_loop(b);
@@ -251,7 +250,7 @@ static size_t weight(const struct parcel *p)
 static int try_put(struct strand *s, enum side side, struct parcel *p)
 {
     struct end *to = &s->ends[!side];
-    if (s->over || s->ends[side].finished)
+    if (s->over || s->left || s->ends[side].finished)
         return -EPIPE;
     if (room(to) == 0)
         return -EAGAIN;
@@ -266,7 +265,7 @@ static int try_get(struct strand *s, enum side side, struct parcel **p)
 {
     struct end *from = &s->ends[side];
     if (from->count == 0)
-        return s->over || s->ends[!side].finished ? -EPIPE : -EAGAIN;
+        return s->over || s->left || s->ends[!side].finished ? -EPIPE : -EAGAIN;
     *p = container_of(list_pop(&from->inbox), struct parcel, link);
     from->count--;
     from->bytes -= weight(*p);
@@ -407,6 +406,7 @@ bool lull_strand_join(struct strand *s, int64_t ns)
         rc = pthread_cond_timedwait(&s->changed, &s->lock, &until);
     bool over = s->over;
     s->left = true;
+    ring(s, INSIDE, true);
     pthread_mutex_unlock(&s->lock);
     if (over)
         pthread_join(s->thread, NULL);

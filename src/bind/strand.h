@@ -38,7 +38,7 @@ struct strand {
     pthread_cond_t changed; /* for who blocks: the thread, and who joins it */
     bool blocked;         /* the thread blocks until its owner does something */
     bool over;            /* the thread has come to its end */
-    bool left;            /* nobody waits for it any more: it frees what is left */
+    bool left;            /* its owner is gone, or waits for it no more */
     pthread_t thread;     /* its owner's */
     struct worker worker; /* the thread's, and after its end the owner's */
 };
