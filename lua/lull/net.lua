@@ -144,7 +144,7 @@ function net.listen(host, port, opts)
   opts = check_options(3, "listen", opts)
   local context, why, reason = secure.server("listen", opts)
   if context == nil then return nil, why, reason end
-  local addresses, message, code = core.resolve(host)
+  local addresses, message, code = core.resolve(host, "any", nil, opts)
   if not addresses then return nil, message, code end
   local listener
   for _, address in ipairs(host == "*" and everywhere or addresses) do
