@@ -2,12 +2,13 @@
 --
 --   ./run examples/graceful_shutdown.lua
 --
--- Closing the listener refuses new clients; serve() then waits for the requests at work,
--- here at most three seconds.  What has not ended by then is cancelled, and may still say
--- so to its client while it is.
+-- SIGTERM, which service managers send, or Ctrl-C closes the listener.  That refuses new
+-- clients; serve() then waits for the requests at work, here at most three seconds.  What
+-- has not ended by then is cancelled, and may still say so to its client while it is.
 
 local lull = require "lull"
 local net = require "lull.net"
+local signal = require "lull.signal"
 
 local start = lull.now()
 
@@ -41,10 +42,13 @@ lull.group(function(group)
   group:spawn(client, "a slow client", 2.5)
   group:spawn(client, "an endless client", 3600)
   group:spawn(function()
-    lull.sleep(1)
-    say("the listener is closed")
+    say("%s: the listener is closed", signal.wait("SIGTERM", "SIGINT"))
     listener:close()
     client("a late client", 1)
+  end)
+  group:spawn(function() -- nobody waits for you to press Ctrl-C here
+    lull.sleep(1)
+    signal.raise "SIGTERM"
   end)
   listener:serve(handle, {grace = 3})
   say("serve has returned")

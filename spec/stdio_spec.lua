@@ -248,6 +248,17 @@ describe("lull.stdin and lull.stdout", function()
   end)
 end)
 
+describe("the example filter.lua", function()
+  it("numbers lines", function()
+    run(function()
+      local words = {helper.interpreter(), "examples/filter.lua"}
+      local r = see(words, {input = "one\ntwo\n\nfour"})
+      assert.equal("", r.stderr)
+      assert.equal("     1  one\n     2  two\n     3  \n     4  four\n", r.stdout)
+    end, real)
+  end)
+end)
+
 describe("what print wrote", function()
   it("comes before what is written to a stream after it", function()
     assert.equal("a\nb\nc d\ne\n", output [[
