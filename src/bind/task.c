@@ -407,6 +407,17 @@ static inline int resume(struct runtime *rt, struct task *t, lua_State *co,
     return lua_resume(co, rt->L, nargs, nresults);
 }
 
+/* t was set aside by a hook, which could not leave on the stack what yield does. */
+SELDOM static void mark(struct runtime *rt, struct task *t)
+{
+    rt->preempted = false;
+    if (t->co != rt->base) {
+        lua_pushlightuserdata(t->co, rt->outer);
+        lua_pushlightuserdata(t->co, (void *)&linked);
+    } else if (t->future.flags & LULL_ESCAPED)
+        lua_pushlightuserdata(t->co, (void *)&parked);
+}
+
 /* t has parked, in its outermost coroutine or within. */
 static inline void rest(struct runtime *rt, struct task *t)
 {
@@ -415,11 +426,8 @@ static inline void rest(struct runtime *rt, struct task *t)
         t->future.flags &= (uint8_t)~LULL_NESTED;
     else
         t->future.flags |= LULL_NESTED;
-    if (rt->preempted) { /* in the outermost, which has the mark only when it escaped */
-        rt->preempted = false;
-        if (t->future.flags & LULL_ESCAPED)
-            lua_pushlightuserdata(t->co, (void *)&parked);
-    }
+    if (rt->preempted)
+        mark(rt, t);
     rt->parked = rt->running = NULL;
     rt->task = NULL;
     if (t->future.flags & LULL_CONDEMNED)
