@@ -11,7 +11,7 @@ local function slurp(path)
   return file:read "a"
 end
 
--- ---- as io ------------------------------------------------------------------------------
+-- ---- as io --------------------------------------------------------------------------
 
 -- Failures have other words here, and other codes.
 local function plain(...)
@@ -22,9 +22,9 @@ local function plain(...)
   for i = 1, results.n do
     local value = results[i]
     if type(value) == "userdata" then value = "userdata" end
-    if type(value) == "string" then value = value:gsub("attempt to use a closed file.*", "closed") end
-    results[i] = value == nil and "nil" or math.type(value) == "float" and "float " .. value
-      or value
+    if math.type(value) == "float" then value = "float " .. value end
+    if value == nil then value = "nil" end
+    results[i] = value
   end
   return results
 end
@@ -206,7 +206,7 @@ describe("a file does as one of io", function()
   end)
 end)
 
--- ---- what io leaves open ----------------------------------------------------------------
+-- ---- what io leaves open ------------------------------------------------------------
 
 describe("a file", function()
   it("ends quietly when it is closed while its lines are read", function()
@@ -226,7 +226,7 @@ describe("a file", function()
     run(function()
       local f <close> = assert(fs.open "/")
       assert.error_matches(function() for _ in f:lines() do end end, "^EISDIR: ")
-      assert.error_matches(function() for _ in fs.lines "/nowhere/x" do end end, "^ENOENT: ")
+      assert.error_matches(function() fs.lines "/nowhere/x" end, "ENOENT: ")
     end)
   end)
 
@@ -238,10 +238,12 @@ describe("a file", function()
       file:close()
       local seen = {}
       for line in fs.lines(path) do seen[#seen + 1] = line end
-      for line in fs.lines(path, "L") do
-        seen[#seen + 1] = line
-        break
-      end
+      pcall(function()
+        for line in fs.lines(path, "L") do
+          seen[#seen + 1] = line
+          error "left"
+        end
+      end)
       assert.same({"1", "2", "3", "1\n"}, seen)
     end)
   end)
@@ -370,7 +372,7 @@ describe("a file", function()
   end)
 end)
 
--- ---- several tasks ----------------------------------------------------------------------
+-- ---- several tasks ------------------------------------------------------------------
 
 describe("a file that several tasks use", function()
   it("gives each line to one of them, in the order of their calls", function()
@@ -400,9 +402,9 @@ describe("a file that several tasks use", function()
       local f <close> = assert(fs.open(path, "w"))
       lull.group(function(g)
         for i = 1, 20 do
-          local text = ("%d "):format(i):rep(i * 5000)
-          expected[i] = text .. "\n"
-          g:spawn(function() assert(f:write(text, "\n")) end)
+          local part = ("%d "):format(i):rep(i * 5000)
+          expected[i] = part .. "\n"
+          g:spawn(function() assert(f:write(part, "\n")) end)
         end
       end)
     end)
@@ -442,15 +444,15 @@ describe("a file that several tasks use", function()
   end)
 end)
 
--- ---- cancellation -----------------------------------------------------------------------
+-- ---- cancellation -------------------------------------------------------------------
 
 describe("a file whose caller is cancelled", function()
   it("has lost nothing that was to be read", function()
     local dir <close> = helper.tempdir()
-    local text = {}
-    for i = 1, 40000 do text[i] = i end
-    text = table.concat(text, "\n")
-    local path = dir:write("file", text)
+    local numbered = {}
+    for i = 1, 40000 do numbered[i] = i end
+    numbered = table.concat(numbered, "\n")
+    local path = dir:write("file", numbered)
     run(function()
       local f <close> = assert(fs.open(path))
       local got = {}
@@ -465,7 +467,7 @@ describe("a file whose caller is cancelled", function()
         assert.equal(#table.concat(got), f:seek())
       end
       got[#got + 1] = f:read "a"
-      assert.is_true(table.concat(got) == text)
+      assert.is_true(table.concat(got) == numbered)
     end)
   end)
 
@@ -539,7 +541,7 @@ describe("the loop", function()
     local path, large = dir.path .. "/file", ("0123456789"):rep(3000000)
     run(function()
       local ticks, before = 0, 0
-      local ticker <close> = lull.spawn(function()
+      local _ <close> = lull.spawn(function()
         while true do
           ticks = ticks + 1
           lull.sleep(0)
@@ -554,7 +556,7 @@ describe("the loop", function()
   end)
 end)
 
--- ---- pipes and devices ------------------------------------------------------------------
+-- ---- pipes and devices --------------------------------------------------------------
 
 describe("a named pipe", function()
   local function with_pipe(fn)
@@ -626,13 +628,13 @@ describe("a named pipe", function()
 
   it("gives back its reader and its writer when it is closed", function()
     with_pipe(function(path)
-      local r, w = assert(fs.open(path)), nil
+      local r = assert(fs.open(path))
       local reader = lull.spawn(function() return r:read() end)
       lull.sleep(0)
       r:close()
       assert.equal("ECANCELED", select(3, reader:await()))
       r = assert(fs.open(path))
-      w = assert(fs.open(path, "w"))
+      local w = assert(fs.open(path, "w"))
       local writer = lull.spawn(function() return w:write(("x"):rep(1000000)) end)
       lull.sleep(0)
       local closer = lull.spawn(function() return w:close() end)

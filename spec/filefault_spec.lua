@@ -6,11 +6,6 @@ local fs = require "lull.fs"
 
 local run = helper.run
 
-local function slurp(path)
-  local file <close> = assert(io.open(path, "rb"))
-  return file:read "a"
-end
-
 local function code(...)
   return (select(3, ...))
 end
@@ -39,7 +34,8 @@ end
 describe("a full disk", function()
   local large = ("0123456789"):rep(300000)
 
-  -- Calls fn with the path of a file on a disk of one megabyte, or the device that is full.
+  -- Calls fn with the path of a file on a disk of one megabyte, and with the device that
+  -- is always full.
   local function on_full_disk(fn)
     local dir <close> = helper.tempdir()
     local disk = dir.path .. "/disk"
@@ -108,7 +104,6 @@ describe("a full disk", function()
   end)
 
   it("can be read on", function()
-    local dir <close> = helper.tempdir()
     run(function()
       local limited = after("ulimit -f 8", [[
         local fs, path = require "lull.fs", arg[1] .. "/file"
@@ -212,7 +207,7 @@ describe("without permission", function()
       words = {"setpriv", "--reuid=65534", "--clear-groups", table.unpack(words)}
     end
     local out, err = helper.execute(words)
-    if out == "" then return skip("the interpreter cannot be started by others: " .. err) end
+    if out == "" then return skip("others cannot start the interpreter: " .. err) end
     assert.matches("^EACCES\t", out)
   end)
 end)
@@ -278,7 +273,7 @@ describe("short of memory", function()
     if os.getenv "ASAN_OPTIONS" or out == "" then
       return skip("address space cannot be limited here " .. err:sub(1, 60))
     end
-    assert.truthy(out == "ENOMEM\n0\ntrue\n" or out == "not enough memory\n0\ntrue\n", out)
+    assert.equal("0\ntrue\n", out:gsub("^ENOMEM\n", ""):gsub("^not enough memory\n", ""))
   end)
 end)
 
@@ -317,7 +312,7 @@ describe("256 MiB through a file", function()
       print(pieces, peak())
       assert(os.execute("cmp -s " .. path .. " " .. path .. "2"))
     ]]
-    local sanitized = os.getenv "ASAN_OPTIONS" or (os.getenv "LULL_BUILD" or ""):find "san"
+    local sanitized = (os.getenv "LULL_BUILD" or ""):find "san"
     local blocks = sanitized and 32 or 256
     local out, err, status = after("set -- \"$1\" \"$2\"",
       ("arg[2] = %d\n"):format(blocks) .. script)

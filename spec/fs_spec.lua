@@ -101,7 +101,7 @@ describe("stat", function()
   it("knows all the types", inside(function(dir)
     assert(os.execute("mkfifo " .. dir .. "/fifo"))
     assert(fs.symlink("fifo", dir .. "/link"))
-    local server <close> = assert(lull.net.listen_unix(dir .. "/socket"))
+    local _ <close> = assert(lull.net.listen_unix(dir .. "/socket"))
     assert.equal("directory", fs.stat(dir).type)
     assert.equal("fifo", fs.stat(dir .. "/fifo").type)
     assert.equal("fifo", fs.stat(dir .. "/link").type)
@@ -188,8 +188,8 @@ describe("paths", function()
   it("are strings", function()
     run(function()
       for _, name in ipairs {"open", "read_file", "write_file", "stat", "lstat", "mkdir",
-        "rmdir", "remove", "rename", "symlink", "readlink", "realpath", "scandir", "lines",
-        "chmod", "watch"} do
+        "rmdir", "remove", "rename", "symlink", "readlink", "realpath", "scandir",
+        "lines", "chmod", "watch"} do
         assert.error_matches(function() fs[name]({}) end, "bad argument #1 to '")
         assert.error_matches(function() fs[name]() end, "bad argument #1 to '")
       end
@@ -272,10 +272,12 @@ describe("scandir", function()
       end
       return n
     end
+    local n = 0
     for _ in fs.scandir(dir) do
-      assert.equal(1, open())
-      break
+      n = n + open()
+      if n > 0 then break end
     end
+    assert.equal(1, n)
     collectgarbage()
     pcall(function()
       for _ in fs.scandir(dir) do error "left" end

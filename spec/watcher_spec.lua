@@ -1,4 +1,4 @@
--- Watches: what changes is told once, by the name that it has below the watched directory.
+-- Watches: what changes is told once, by its name below the watched directory.
 -- Changes are made with io, from outside of lull's files, and all is told before the last
 -- file, which is called "end".
 local helper = require "spec.helper"
@@ -329,7 +329,7 @@ describe("a watch that is told too much", function()
     local limit <close> = assert(io.open "/proc/sys/fs/inotify/max_queued_events")
     local count = limit:read "n"
     if count > 100000 then
-      io.write(("an inotify queue of %d events is not filled: not tested\n"):format(count))
+      io.write("a queue of ", count, " events is not filled: not tested\n")
       return
     end
     local w <close> = assert(fs.watch(dir, {recursive = true}))
@@ -338,7 +338,7 @@ describe("a watch that is told too much", function()
       os.remove(dir .. "/file")
     end
     mkdir(dir .. "/unknown")
-    local n, event = 0, nil
+    local n, event = 0
     repeat
       event = w:next()
       n = n + 1

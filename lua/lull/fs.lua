@@ -1,5 +1,5 @@
--- Files and directories.  What is one call of the system is done in C, on threads; here is
--- what takes several, and in lull.watch what is told of changes.
+-- Files and directories.  What is one call of the system is done in C, on threads; here
+-- is what takes several, and in lull.watch what is told of changes.
 local core = require "lull.core"
 
 local raw = core.fs
@@ -89,16 +89,18 @@ local function replace_file(path, data)
     file, message, code = raw.open(temporary, "wb", true)
   until code ~= "EEXIST"
   if not file then return nil, message, code end
-  local ok
+  local replaced
   local _ <close> = setmetatable({}, { __close = function()
-    if not ok then core.shield(raw.remove, temporary) end
+    if not replaced then core.shield(raw.remove, temporary) end
   end })
   local _ <close> = file
   local old = raw.stat(path)
   if old then raw.chmod(temporary, old.mode) end
-  ok, message, code = write_and_close(file, data, true)
-  if ok then ok, message, code = raw.rename(temporary, path) end
-  return ok, message, code
+  local written
+  written, message, code = write_and_close(file, data, true)
+  if not written then return nil, message, code end
+  replaced, message, code = raw.rename(temporary, path)
+  return replaced, message, code
 end
 
 -- Makes data the content of a file.  opts.atomic: others see the old one or the new one.
@@ -149,7 +151,8 @@ local function make_all(path, mode)
   return ok, message, code
 end
 
--- opts.parents: with all directories above it, and it may be there; opts.mode: permissions.
+-- opts.parents: with all directories above it, and it may be there; opts.mode: its
+-- permissions.
 function fs.mkdir(path, opts)
   check_string(1, "mkdir", path)
   opts = check_options(2, "mkdir", opts)

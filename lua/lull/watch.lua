@@ -93,7 +93,9 @@ end
 -- ---- watching and listing -----------------------------------------------------------
 
 -- Gone again, or nothing that we may look into: no failures of the watch.
-local harmless = { ENOENT = true, ENOTDIR = true, EACCES = true, ELOOP = true, EPERM = true }
+local harmless = {
+  ENOENT = true, ENOTDIR = true, EACCES = true, ELOOP = true, EPERM = true,
+}
 
 local function list(self, directory)
   local found = {}
@@ -142,7 +144,9 @@ local function adopt(self, directory)
   local found
   found, message, code = list(self, directory)
   if not found then return nil, message, code end
-  for _, entry in ipairs(found) do adopt_entry(self, directory, entry, directory.report) end
+  for _, entry in ipairs(found) do
+    adopt_entry(self, directory, entry, directory.report)
+  end
   if directory.seen then table.insert(self.fresh, directory) end
   return true
 end
@@ -331,8 +335,8 @@ local function take(self)
   return entry
 end
 
--- watch:next() -> event, name [, old name] | nil: it was closed, or there is nothing to be
--- watched any more | nil, message, code
+-- watch:next() -> event, name [, old name] | nil: it was closed, or there is nothing to
+-- be watched any more | nil, message, code
 function Watch:next()
   core.enter()
   local _ <close> = self.lock:acquire()

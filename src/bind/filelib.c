@@ -597,9 +597,6 @@ struct file *lull_newfile(lua_State *L, int path)
     lull_io_init(&f->io, -1);
     lull_waiter_init(&f->sender, sender_run);
     f->size = BUFFER;
-    f->shared = sys_file_new(-1);
-    if (f->shared == NULL)
-        luaL_error(L, "not enough memory");
     return f;
 }
 
@@ -609,9 +606,10 @@ void lull_file_open(struct file *f, unsigned flags, const struct sys_errand *e)
     f->flags = flags | FILE_OPEN | (positions ? 0 : FILE_PIPE);
     if (positions && flags & FILE_APPENDS && !(flags & FILE_READS))
         f->pos = e->offset;
-    int fd = sys_file_fd(f->shared);
-    lull_own(f->rt, fd, true);
-    f->io.watch.fd = fd;
+    f->shared = e->file;
+    sys_file_hold(f->shared);
+    f->io.watch.fd = sys_file_fd(f->shared);
+    lull_own(f->rt, f->io.watch.fd, true);
 }
 
 int lull_file_fd(lua_State *L, struct runtime *rt, int i)

@@ -115,7 +115,7 @@ struct fs_operation {
     int (*act)(struct sys_errand *e);
     enum fs_second second;
     int (*push)(lua_State *L, struct sys_errand *e);
-    struct sys_file *(*open)(lua_State *L); /* pushes what it works on; or NULL */
+    struct sys_file *(*open)(lua_State *L); /* pushes what it works on, held; or NULL */
 };
 
 int lull_fs_call(lua_State *L);

@@ -65,8 +65,12 @@ static int startk(lua_State *L, int status, lua_KContext rc)
     struct runtime *rt = lull_runtime(L);
     struct errand *e = new_errand(L, rt);
     struct sys_file *file = op->open ? op->open(L) : NULL;
+    if (op->open && file == NULL)
+        return luaL_error(L, "not enough memory");
     const char *other = op->second == FS_SECOND_PATH ? lua_tostring(L, FS_OTHER) : NULL;
     e->what = sys_errand_new(op->act, file, lua_tostring(L, FS_PATH), other);
+    if (file) /* from now on the errand's alone: nobody else keeps open what was dropped */
+        sys_file_release(file);
     if (e->what == NULL)
         return luaL_error(L, "not enough memory");
     e->what->number = (unsigned)lua_tointeger(L, FS_OTHER);
@@ -147,7 +151,8 @@ static int push_stat(lua_State *L, struct sys_errand *e)
 
 static struct sys_file *open_file(lua_State *L)
 {
-    return lull_newfile(L, FS_PATH)->shared;
+    lull_newfile(L, FS_PATH);
+    return sys_file_new(-1);
 }
 
 static unsigned abilities(unsigned flags)
@@ -231,10 +236,7 @@ static struct sys_file *open_directory(lua_State *L)
     lua_setiuservalue(L, -2, 1);
     d->rt = lull_runtime(L);
     list_init(&d->waiters);
-    d->shared = sys_file_new(-1);
-    if (d->shared == NULL)
-        luaL_error(L, "not enough memory");
-    return d->shared;
+    return sys_file_new(-1);
 }
 
 static void drop_listing(struct directory *d)
@@ -359,6 +361,8 @@ static int next_entry(lua_State *L)
 static int push_directory(lua_State *L, struct sys_errand *e)
 {
     struct directory *d = lua_touserdata(L, FS_OBJECT);
+    d->shared = e->file;
+    sys_file_hold(d->shared);
     adopt(d, e);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_pushcclosure(L, next_entry, 1);

@@ -104,6 +104,7 @@ static struct sys_file *shared_of(lua_State *L)
     lua_pushvalue(L, lua_upvalueindex(3));
     if (w->shared == NULL)
         luaL_error(L, "attempt to use a closed watch");
+    sys_file_hold(w->shared);
     return w->shared;
 }
 
