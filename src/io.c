@@ -50,6 +50,8 @@ int lull_io_wait(lull_loop *loop, lull_io *io, unsigned event, lull_waiter *w)
         rc = arm(loop, io, io->watch.armed | event);
     if (rc < 0)
         return rc;
+    if (event == LULL_READ)
+        io->watch.flags |= LULL_WATCH_WANTED;
     lull_wait(w);
     if (io->watch.flags & LULL_WATCH_ALWAYS) {
         io->watch.flags &= (uint8_t)~LULL_WATCH_DRAINED; /* no event would do it */
@@ -69,7 +71,7 @@ void lull_io_ready(lull_loop *loop, lull_io *io, unsigned events)
 {
     unsigned unwanted = 0;
     if (events & LULL_READ) {
-        io->watch.flags &= (uint8_t)~LULL_WATCH_DRAINED;
+        io->watch.flags &= (uint8_t)~(LULL_WATCH_DRAINED | LULL_WATCH_WANTED);
         if (list_empty(&io->readers) && !(io->watch.flags & LULL_WATCH_KEPT))
             unwanted |= LULL_READ;
         wake_all(loop, &io->readers, 0);
@@ -118,7 +120,7 @@ void lull_io_close(lull_io *io)
     lull_loop *loop = io->loop;
     if (loop == NULL)
         return;
-    if (io->watch.armed)
+    if (io->watch.armed || (io->watch.flags & LULL_WATCH_KEPT))
         loop->backend->arm(loop->selector, &io->watch, 0);
     list_remove(&io->link);
     wake_all(loop, &io->readers, -ECANCELED);

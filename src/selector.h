@@ -26,6 +26,7 @@ struct lull_fact {
 #define LULL_WATCH_CONNECT 8u /* connect(2) was called */
 #define LULL_WATCH_AHEAD 16u /* nobody else reads it: may be received from unasked */
 #define LULL_WATCH_KEPT 32u /* the backend does so, and tells once of what came */
+#define LULL_WATCH_WANTED 128u /* somebody has waited since it told */
 #define LULL_WATCH_SHARED 64u /* it blocks, and may not be changed: ask first */
 
 struct lull_backend {
@@ -35,7 +36,8 @@ struct lull_backend {
     int (*open)(struct lull_selector **out, lull_alloc alloc, void *ud);
     void (*close)(struct lull_selector *s);
 
-    /* Tells the kernel what to watch w->fd for.  Sets w->armed on success.  0 forgets it
+    /* Tells the kernel what to watch w->fd for.  Sets w->armed on success (and takes
+       LULL_READ out of it again where it gave up what it does by LULL_WATCH_KEPT).  0 forgets it
        and cannot fail, also where the descriptor was closed behind our back.  -EPERM:
        this descriptor cannot be polled; -EEXIST: another watch has it; -EBADF; -ENOMEM;
        -EMFILE: beyond what this backend can name. */

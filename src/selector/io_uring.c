@@ -26,7 +26,7 @@ enum {
     ENTRIES = 256,  /* requests that are told at a time */
     ANSWERS = 4096, /* answers that have room; more wait in the kernel */
     PATIENCE = 100, /* looks for a request that was taken back */
-    AGAIN = 4       /* looks without sleeping after one that found nothing */
+    AGAIN = 4       /* looks at what answers raise questions */
 };
 
 /* ---- entries ------------------------------------------------------------------------ */
@@ -77,9 +77,11 @@ static void bury(struct uring *s, struct uring_entry *e)
 
 void uring_announce(struct uring *s, struct uring_entry *e, unsigned events)
 {
-    e->events |= (uint8_t)events;
-    if (list_empty(&e->ready))
+    if (e->events == 0) {
+        list_remove(&e->ready);
         list_push(&s->ready, &e->ready);
+    }
+    e->events |= (uint8_t)events;
 }
 
 void uring_again(struct uring *s, struct uring_entry *e)
@@ -246,7 +248,8 @@ static void forget(struct uring *s, struct uring_entry *e)
 static int uring_arm(struct lull_selector *base, lull_watch *w, unsigned events)
 {
     struct uring *s = (struct uring *)base;
-    struct uring_entry *e = w->armed ? uring_find(s, w) : NULL;
+    bool known = w->armed || (w->flags & LULL_WATCH_KEPT);
+    struct uring_entry *e = known ? uring_find(s, w) : NULL;
     if (events == 0) {
         if (e != NULL)
             forget(s, e);
@@ -254,7 +257,7 @@ static int uring_arm(struct lull_selector *base, lull_watch *w, unsigned events)
         w->armed = 0;
         return 0;
     }
-    int rc = lull_pollable(w->fd);
+    int rc = e == NULL ? lull_pollable(w->fd) : 0;
     if (rc == 0 && e == NULL)
         rc = make_entry(s, w);
     if (rc < 0)
@@ -270,14 +273,12 @@ static int uring_arm(struct lull_selector *base, lull_watch *w, unsigned events)
 /* What was answered and not reported in time, and is no longer sure, is asked again first. */
 static int report(struct uring *s, struct lull_fact *facts, int max)
 {
-    lull_list told;
     int n = 0;
-    list_init(&told);
     while (n < max && !list_empty(&s->ready)) {
         struct uring_entry *e = container_of(list_pop(&s->ready), struct uring_entry, ready);
         facts[n++] = (struct lull_fact){e->watch, e->events};
         e->events = 0;
-        list_push(&told, &e->ready);
+        list_push(&s->told, &e->ready);
     }
     for (lull_list *l = s->ready.next, *next; l != &s->ready; l = next) {
         struct uring_entry *e = container_of(l, struct uring_entry, ready);
@@ -288,12 +289,23 @@ static int report(struct uring *s, struct lull_fact *facts, int max)
         list_remove(l);
         uring_again(s, e);
     }
-    while (!list_empty(&told)) {
-        struct uring_entry *e = container_of(list_pop(&told), struct uring_entry, ready);
-        if (e->watch->armed & ~e->flying)
+    return n;
+}
+
+/* What became of those who were told: who is ready once is asked again, and where nobody
+   came back to wait, nothing more is received for him. */
+static void review(struct uring *s)
+{
+    while (!list_empty(&s->told)) {
+        struct uring_entry *e = container_of(list_pop(&s->told), struct uring_entry, ready);
+        lull_watch *w = e->watch;
+        if ((w->flags & (LULL_WATCH_KEPT | LULL_WATCH_WANTED)) == LULL_WATCH_KEPT) {
+            cancel(s, e, LULL_READ);
+            w->armed &= (uint8_t)~LULL_READ;
+        }
+        if (w->armed & ~e->flying)
             uring_again(s, e);
     }
-    return n;
 }
 
 static int look(struct uring *s, int64_t timeout)
@@ -307,12 +319,6 @@ static int look(struct uring *s, int64_t timeout)
     return io_uring_submit_and_wait_timeout(&s->ring, &cqe, 1, &t, NULL);
 }
 
-/* Nothing is ready as far as we know, but there was an answer that raises questions. */
-static bool unsure(const struct uring *s)
-{
-    return list_empty(&s->ready) && !list_empty(&s->todo);
-}
-
 static int uring_wait(struct lull_selector *base, int64_t timeout, struct lull_fact *facts,
                       int max)
 {
@@ -321,8 +327,9 @@ static int uring_wait(struct lull_selector *base, int64_t timeout, struct lull_f
     if (rc < 0)
         return rc;
     s->looking = true;
-    for (int i = 0; i == 0 || (i < AGAIN && unsure(s)); i++) {
-        ask_all(s);
+    review(s);
+    for (int i = 0; i == 0 || (i < AGAIN && !list_empty(&s->todo)); i++) {
+        ask_all(s); /* a request that was given up may be followed by another */
         rc = look(s, i == 0 ? timeout : 0);
         read_answers(s);
     }
@@ -359,6 +366,7 @@ static int uring_open(struct lull_selector **out, lull_alloc alloc, void *ud)
     s->base = (struct lull_selector){alloc, ud};
     list_init(&s->ready);
     list_init(&s->todo);
+    list_init(&s->told);
     int rc = io_uring_queue_init_params(ENTRIES, &s->ring, &p);
     if (rc < 0) {
         alloc(ud, s, sizeof *s, 0);

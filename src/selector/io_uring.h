@@ -32,13 +32,14 @@ struct uring_entry {
     uint8_t bulk;    /* receives that are left to recv(2), for there is much at once */
     bool plain;      /* it can only be polled */
     bool starved;    /* there was no buffer */
-    bool listens;    /* accept was called */
+    bool known;      /* whether it listens */
+    bool listens;
     bool over;       /* behind the pieces stands the end, or an error */
     int end;
     uint16_t first, last, held; /* pieces received, as a chain */
     int *accepted;              /* descriptors, the oldest first */
     unsigned connections, room;
-    lull_list ready; /* in the selector's list of those to be reported */
+    lull_list ready; /* in the selector's list of those to be reported, or just told */
     lull_list todo;  /* in that of those for whom the kernel has to be asked */
 };
 
@@ -54,7 +55,7 @@ struct uring {
     bool looking; /* in wait: what comes is fresh */
     struct uring_entry **entries; /* by descriptor */
     uint32_t capacity;
-    lull_list ready, todo;
+    lull_list ready, todo, told;
     struct io_uring_buf_ring *buffers; /* NULL: none were needed yet, or to be had */
     char *bytes;                       /* of all pieces */
     bool barren;                       /* there can be no buffers here */

@@ -75,13 +75,24 @@ void uring_free_buffers(struct uring *s)
 
 /* ---- asking ------------------------------------------------------------------------- */
 
+static bool listens(struct uring_entry *e)
+{
+    int value = 0;
+    socklen_t size = sizeof value;
+    if (!e->known)
+        e->listens =
+            getsockopt(e->fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &size) == 0 && value;
+    e->known = true;
+    return e->listens;
+}
+
 bool uring_can_go_ahead(struct uring *s, struct uring_entry *e)
 {
     unsigned flags = e->watch->flags;
     if (!(flags & LULL_WATCH_AHEAD) || e->plain ||
         (flags & (LULL_WATCH_NOSOCK | LULL_WATCH_SHARED)))
         return false;
-    if (e->listens)
+    if (listens(e))
         return e->connections < WAITING;
     if (e->starved && s->free > SCARCE)
         e->starved = false;
@@ -132,6 +143,7 @@ static bool refused(struct uring_entry *e, int result)
     case -ENOBUFS:
         return e->starved = true;
     case -ENOTSOCK:
+    case -ENOTCONN: /* not yet */
     case -EINVAL:
     case -EOPNOTSUPP:
         return e->plain = true;
@@ -280,8 +292,6 @@ int uring_accept(struct lull_selector *base, lull_watch *w, void *addr, unsigned
 {
     struct uring *s = (struct uring *)base;
     struct uring_entry *e = uring_find(s, w);
-    if (e != NULL)
-        e->listens = true;
     if (e == NULL || e->connections == 0)
         return lull_call_accept(base, w, addr, len);
     int fd = e->accepted[0];
