@@ -4,7 +4,8 @@
 -- {name, fn}, and name it here.
 local test = require "lull.test"
 
-local modules = {"primitives", "groups", "network", "dns", "protocol", "process", "tls", "files"}
+local modules = {"primitives", "groups", "network", "dns", "protocol", "process", "tls",
+  "files"}
 
 -- Where garbage is collected before every resume, fewer must do.
 local patient = not (os.getenv "LULL_BUILD" or ""):find "stress$"
