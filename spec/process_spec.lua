@@ -565,17 +565,18 @@ end)
 
 describe("closing a process", function()
   it("asks it to end, and waits", tidy(function()
+    local dir <close> = helper.tempdir()
     run(function()
       both_ways(function(pidfd)
-        local p = spawn(sh "trap 'echo bye; exit 5' TERM; echo; cat & wait",
+        local p = spawn(
+          sh("trap 'echo bye > $1/bye; exit 5' TERM; echo; cat & wait", dir.path),
           {stdin = "pipe", stdout = "pipe", pidfd = pidfd, process_group = true})
         p.stdout:read()
-        local reader = lull.spawn(function() return p.stdout:read() end)
         local waiter = lull.spawn(p.wait, p)
         helper.turns(1)
         p:close()
-        assert.equal("bye", reader:await())
         assert.equal(5, waiter:await())
+        assert.equal("bye\n", slurp(dir.path .. "/bye"))
         assert.is_nil(state_of(p:pid()))
         p:close()
         assert.equal(5, p:wait())
@@ -639,6 +640,21 @@ describe("closing a process", function()
     end, real)
   end))
 
+  it("where nobody waits is waited for at the end of the script", function()
+    for _, trap in ipairs {"''", "'exit 5'"} do
+      local out, err, code = helper.child(([[
+        local lull, process = require "lull", require "lull.process"
+        local p = assert(process.spawn({"sh", "-c",
+          "trap %s TERM; echo; while :; do read x || sleep 0.01; done"},
+          {stdin = "null", stdout = "pipe", grace = 0.1}))
+        p.stdout:read()
+        lull.loop():call_soon(function() p:close() end)
+        print(p:pid())]]):format(trap), "--real")
+      assert.same({"", 0}, {err, code})
+      assert.is_nil(state_of(tonumber(out)))
+    end
+  end)
+
   it("outside of a task only begins it", tidy(function()
     run(function()
       local p = spawn {"sleep", "100"}
@@ -646,6 +662,42 @@ describe("closing a process", function()
       assert.same({nil, "SIGTERM"}, {p:wait()})
     end, real)
   end))
+end)
+
+describe("ignoring SIGCHLD", function()
+  it("is not inherited: children can be waited for", function()
+    local dir <close> = helper.tempdir()
+    local path = dir:write("script.lua", [[
+      local process = require "lull.process"
+      print(process.run({"sh", "-c", "exit 3"}).code)
+      print(os.execute "exit 4")]])
+    local out, err, code = helper.execute {"env", "--ignore-signal=CHLD",
+                                           helper.interpreter(), path}
+    assert.same({"3\nnil\texit\t4\n", "", 0}, {out, err, code})
+  end)
+
+  it("is told by who waits, where a host does it", function()
+    if not helper.stock "" then return end
+    local dir <close> = helper.tempdir()
+    local path = dir:write("script.lua", [[
+      local lull = require "lull"
+      local process = require "lull.process"
+      lull.run(function()
+        for _, pidfd in ipairs {true, false} do
+          local p = assert(process.spawn({"sh", "-c", "read x; exit 3"},
+            {stdin = "pipe", pidfd = pidfd}))
+          p.stdin:close()
+          print(select(3, p:wait()))
+          p:close()
+        end
+      end)]])
+    local build = os.getenv "LULL_BUILD" or helper.interpreter():match "^(.*)/"
+    local out, err, code = helper.execute {
+      "env", "--ignore-signal=CHLD", "LUA_CPATH_5_4=" .. build .. "/module/?.so",
+      "lua5.4", path,
+    }
+    assert.same({"ECHILD\nECHILD\n", "", 0}, {out, err, code})
+  end)
 end)
 
 describe("process.run", function()

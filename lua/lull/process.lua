@@ -140,13 +140,19 @@ local Rest = { __close = function(rest)
   if self.stderr then self.stderr:close() end
 end }
 
+-- Those who read get a turn for its last words before the streams are closed.
+local function wait_for_end(child)
+  child:wait()
+  core.sleep(0)
+end
+
 -- Ends it: SIGTERM and, when the grace is over, SIGKILL; waits until it has ended, also
 -- in a task that is cancelled.  Then its streams are closed.
 function Process:close()
   local _ <close> = self.rest
   local runs = self.child:terminate()
   if self.stdin then self.stdin:abort() end
-  if runs and core.current() then core.shield(self.child.wait, self.child) end
+  if runs and core.current() then core.shield(wait_for_end, self.child) end
 end
 Process.__close = Process.close
 

@@ -28,6 +28,7 @@ struct process {
     int pid, code, number; /* number: of the signal that killed it, or 0 */
     int lost;           /* -errno: nobody knows how it ended */
     bool alive, pidfd, group, closing;
+    bool lingers;       /* who runs the loop to its end waits for it */
 };
 
 /* ---- all of them --------------------------------------------------------------------- */
@@ -77,6 +78,9 @@ static void detach(struct process *p)
     lull_timer_stop(p->loop, &p->patience);
     lull_io_close(&p->io);
     lull_loop_unref(p->loop);
+    if (p->lingers)
+        lull_linger(p->loop, -1);
+    p->lingers = false;
     p->loop = NULL;
 }
 
@@ -172,6 +176,8 @@ static void terminate(lua_State *L, struct process *p)
         send_signal(p, SIGKILL);
         return;
     }
+    p->lingers = true;
+    lull_linger(p->loop, 1);
     send_signal(p, SIGTERM);
     send_signal(p, SIGCONT);
 }
@@ -295,7 +301,9 @@ static struct file checkfile(lua_State *L, int i)
     struct stream *s = lull_test(L, lull_runtime(L), i, LULL_STREAM);
     luaL_Stream *file = luaL_testudata(L, i, LUA_FILEHANDLE);
     if (s != NULL) {
-        f.io = &lull_openstream(L, i)->io;
+        if (lull_openstream(L, i)->tls)
+            luaL_error(L, "a TLS stream cannot be given to a child");
+        f.io = &s->io;
         f.fd = f.io->watch.fd;
     } else if (file != NULL) {
         if (file->closef == NULL)

@@ -29,6 +29,8 @@ void lull_setup_process(void)
     open_standard_files();
     /* No SIG_IGN: that would be handed on to the children of os.execute. */
     signal(SIGPIPE, ignore);
+    /* Who has us ignore it, has the system reap our children behind our back. */
+    signal(SIGCHLD, SIG_DFL);
 }
 
 /* The soft limit of open files becomes the hard one.  Children get the old one back: the
