@@ -601,9 +601,18 @@ describe("a lookup", function()
   for _, backend in helper.backends() do
     it("works on " .. backend, function()
       run(function()
-        local server <close> = nameserver.start {["a.test"] = {A = {A}, AAAA = {AAAA}}}
+        local many = {}
+        for i = 1, 100 do many[i] = "10.0.0." .. i end
+        local server <close> = nameserver.start {
+          ["a.test"] = {A = {A}, AAAA = {AAAA}}, ["many.test"] = {A = many},
+        }
         assert.equal(A .. " " .. AAAA, ask(server, "a.test"))
         assert.equal("EAI_NONAME", code_of(server, "b.test"))
+        assert.equal(100, select(2, ask(server, "many.test"):gsub("10%.0%.0%.%d+", "")))
+        server.listener:close() -- truncated, and nobody to ask again
+        assert.equal("EAI_AGAIN", code_of(server, "many.test"))
+        server.socket:close()
+        assert.equal("EAI_AGAIN", code_of(server, "a.test"))
       end, {selector = backend})
       run(function() -- on the real clock as well
         local server <close> = nameserver.start {["a.test"] = {A = {A}, AAAA = {AAAA}}}
