@@ -23,6 +23,8 @@ struct frame lull_begin_run(lua_State *L, struct runtime *rt, struct loop *o)
     rt->object = o;
     rt->slow = o->debug ? o->slow : 0;
     o->running = true;
+    if (rt->worker != NULL)
+        lull_worker_begin(rt->worker);
     return saved;
 }
 

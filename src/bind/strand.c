@@ -75,7 +75,7 @@ void lull_strand_unref(struct strand *s)
 static bool is_hopeful(const struct bell *b)
 {
     const struct strand *s = b->strand;
-    return b->side == OUTSIDE ? !s->over && !s->blocked : !s->left;
+    return !s->left && (b->side == INSIDE || (!s->over && !s->blocked));
 }
 
 /* On the bell's own thread. */
@@ -87,6 +87,14 @@ static void hold_loop(struct bell *b)
     if (b->loop != NULL && !wanted && b->ref)
         lull_loop_unref(b->loop);
     b->ref = wanted;
+}
+
+/* The loops of the owner, on its thread. */
+static void hold_loops(struct strand *s)
+{
+    lull_list *bells = &s->ends[OUTSIDE].bells;
+    for (lull_list *link = bells->next; link != bells; link = link->next)
+        hold_loop(container_of(link, struct bell, link));
 }
 
 /* Everybody on that side looks again. */
@@ -381,9 +389,7 @@ void lull_strand_stop(struct strand *s)
         ring(s, INSIDE, false);
         sys_nudge(s->thread);
     }
-    lull_list *bells = &s->ends[OUTSIDE].bells;
-    for (lull_list *link = bells->next; link != bells; link = link->next)
-        hold_loop(container_of(link, struct bell, link));
+    hold_loops(s);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -407,6 +413,7 @@ bool lull_strand_join(struct strand *s, int64_t ns)
     bool over = s->over;
     s->left = true;
     ring(s, INSIDE, true);
+    hold_loops(s);
     pthread_mutex_unlock(&s->lock);
     if (over)
         pthread_join(s->thread, NULL);

@@ -44,6 +44,7 @@ lua_State *lull_base_of(struct runtime *rt, struct task *t); /* its outermost co
 int lull_park_around(lua_State *L, lua_State *child, lua_KContext ctx, lua_KFunction k);
 
 /* worker.c: on other threads it is known which coroutine runs. */
+void lull_worker_begin(struct worker *w); /* a loop is about to run */
 void lull_worker_watch(struct worker *w, lua_State *co); /* co is about to be resumed */
 int lull_worker_resume(struct worker *w, lua_State *co, lua_State *from, int nargs,
                        int *nresults);

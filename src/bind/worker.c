@@ -129,6 +129,15 @@ static void heard(lull_loop *loop, lull_waiter *waiter)
     lull_callback(w->rt, cancel_tasks, w);
 }
 
+void lull_worker_begin(struct worker *w)
+{
+    if (!stops(w))
+        return;
+    if (w->posted && lull_loop_with(w->rt, w->told) == NULL)
+        w->posted = 0; /* that loop was freed before it had heard */
+    tell(w);
+}
+
 void lull_worker_watch(struct worker *w, lua_State *co)
 {
     if (stops(w) && co != NULL)

@@ -327,8 +327,12 @@ void sys_job_drop(sys_job *job)
     job->dropped = true;
     if (job->state == QUEUED)
         withdraw(job);
-    if (job->state != POSTED) /* else its message comes, and then here again */
+    if (job->state != POSTED)
         detach(job);
+    else if (job->loop) { /* its message comes, and then here again: worth no waiting */
+        lull_loop_unref(job->loop);
+        job->loop = NULL;
+    }
     bool idle = job->state == QUEUED || job->state == RESTING;
     leave(pool, idle);
     if (idle)
