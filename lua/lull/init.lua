@@ -133,8 +133,8 @@ core.print_failure = print_failure -- for the prompt, which writes around it
 
 -- Tells the handler of an error that nobody looks at; quiet ones are no failures.  A host
 -- is told of every error, and does the printing if he likes.
-function core.report(err, traceback, task, quiet)
-  local told = core.tell_host(err, traceback, task)
+function core.report(err, traceback, task, quiet, told)
+  told = told or core.tell_host(err, traceback, task)
   local loop = core.has_loop() and core.loop()
   local handler = loop and core.loop_handler(loop) or unhandled
   if handler then

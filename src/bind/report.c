@@ -13,7 +13,6 @@ static const char report_key;
 
 void lull_report(lua_State *L, struct runtime *rt, int i)
 {
-    (void)rt;
     i = i ? lua_absindex(L, i) : 0;
     luaL_checkstack(L, 8, NULL);
     lull_pushheld(L, &report_key);
@@ -22,7 +21,12 @@ void lull_report(lua_State *L, struct runtime *rt, int i)
         lua_pushvalue(L, i);
     else
         lua_pushnil(L);
-    lua_call(L, 3, 0);
+    struct lull *host = rt->object ? rt->object->host : NULL;
+    if (host != NULL) /* before any Lua runs: it may have been forbidden to go on */
+        lull_tell_host(L, host, lua_gettop(L) - 2);
+    lua_pushboolean(L, false);
+    lua_pushboolean(L, host != NULL);
+    lua_call(L, 5, 0);
 }
 
 /* slow (Task | nil, seconds): what kept the loop busy for so long is told; no failure. */

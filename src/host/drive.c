@@ -57,7 +57,7 @@ int lull_step(lull *l, const lull_budget *budget)
         return rc;
     lull_watch_step(l, budget);
     rc = lull_loop_step(l->loop, budget);
-    lull_unwatch_step(l);
+    lull_unwatch(l);
     return end(l, saved, rc);
 }
 
@@ -76,9 +76,9 @@ int lull_run(lull *l)
     int rc = begin(l, &saved);
     if (rc < 0)
         return rc;
-    lull_watch_step(l, NULL);
+    lull_watch_run(l);
     rc = lull_run_drained(l->L, l->object);
-    lull_unwatch_step(l);
+    lull_unwatch(l);
     if (rc == -EDEADLK) {
         lull_protected_on(l->L, keep_report, l, 1, 0);
         l->failed = false; /* the result says so */

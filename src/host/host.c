@@ -365,10 +365,12 @@ int lull_close(lull *l, int64_t grace)
     if (L != NULL) {
         lull_guest_stop(l);
         struct frame saved = lull_begin_run(l->L, l->rt, l->object);
+        lull_watch_run(l);
         lull_clear(l->L, l->rt, l->object, grace);
         close_door(l);
         last_turns(l);
         lull_review(l->rt, l->object);
+        lull_unwatch(l);
         lull_end_run(l->rt, l->object, saved);
     }
     leave_state(l);

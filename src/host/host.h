@@ -92,6 +92,7 @@ void lull_guest_disarm(lull *l);
 int lull_open_watch_of(lull *l);
 void lull_close_watch_of(lull *l);
 void lull_watch_step(lull *l, const lull_budget *budget);
-void lull_unwatch_step(lull *l);
+void lull_watch_run(lull *l);
+void lull_unwatch(lull *l);
 
 #endif

@@ -244,7 +244,8 @@ int lull_open_libraries(lua_State *L)
         seal(L);
         if (libraries & LULL_LIB_BASE)
             tame_base(L);
-        set_part(L, libraries);
+        if (libraries & (LULL_LIB_LULL | LULL_LIB_NETWORK | LULL_LIB_SYSTEM))
+            set_part(L, libraries);
     }
     lua_settop(L, 1);
     return 0;

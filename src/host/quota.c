@@ -12,7 +12,10 @@
 
 enum {
     CHUNK = 1000, /* instructions from one look to the next */
-    OVERTIME = 10 /* how often the budget, where Lua cannot suspend, until an error */
+    OVERTIME = 10, /* how often the budget, where Lua cannot suspend, until an error */
+    PATIENCE = 100, /* cancellations caught without an await in between, until the hard way */
+    SLICE = 10000000, /* ns of a run between two signals */
+    RETRY = 1000000   /* ns until the next, when a step is over its time */
 };
 
 struct watch {
@@ -22,6 +25,8 @@ struct watch {
     uint64_t limit;   /* of the step, or 0 */
     int64_t ns, deadline; /* of the step on the real clock, or 0 */
     bool offended;    /* who runs now has been given an error for it */
+    bool cancelled;   /* who runs now has been told of his cancellation */
+    bool endless;     /* it is a run, not a step: whoever a signal finds had his share */
     lull_waiter teller; /* tells of who was set aside, outside of him */
     lull_task told;
     struct sys_alarm *alarm;
@@ -73,14 +78,23 @@ static int raise_cancel(lua_State *L)
     return lull_raisecancel(L, lull_runtime(L));
 }
 
+static void raise_cancel_in(lua_State *L)
+{
+    lull_pushruntime(L);
+    lua_pushcclosure(L, raise_cancel, 1);
+    lua_call(L, 0, 0);
+}
+
 static void set_aside(lua_State *L, struct watch *w, struct runtime *rt)
 {
     struct task *t = rt->task;
     luaL_checkstack(L, 24, NULL);
-    if (t->scope->cancelled) {
-        lull_pushruntime(L);
-        lua_pushcclosure(L, raise_cancel, 1);
-        lua_call(L, 0, 0);
+    if (t->scope->cancelled && !w->cancelled) { /* he may catch it, and compute on */
+        w->cancelled = true;
+        if (t->own.delivered >= PATIENCE)
+            t->future.flags |= LULL_CONDEMNED;
+        else
+            raise_cancel_in(L);
     }
     if (w->l->options.on_slow != NULL && !is_known(L, rt, t) &&
         w->teller.status != LULL_PENDING) {
@@ -100,6 +114,8 @@ static bool is_late(struct watch *w)
 {
     if (w->limit > 0 && w->step >= w->limit)
         return true;
+    if (w->endless && w->alarm != NULL)
+        return true;
     return w->deadline > 0 && sys_now() >= w->deadline;
 }
 
@@ -115,7 +131,10 @@ static void offend(lua_State *L, struct watch *w, lua_Hook hook)
 {
     w->offended = true;
     lua_sethook(L, hook, LUA_MASKCOUNT, 1);
-    luaL_error(L, "instruction quota exceeded");
+    luaL_where(L, 0); /* a hook is no function of its own */
+    lua_pushliteral(L, "instruction quota exceeded");
+    lua_concat(L, 2);
+    lua_error(L);
 }
 
 static void judge(lua_State *L, struct watch *w, struct runtime *rt, lua_Hook hook)
@@ -145,7 +164,7 @@ static struct watch *watch_of(lua_State *L, struct runtime **rt)
 {
     lull *l = lull_of(L);
     *rt = l ? l->rt : NULL;
-    return l && l->driving && *rt ? l->watch : NULL;
+    return l && (l->driving || l->ending) && *rt ? l->watch : NULL;
 }
 
 static void counted(lua_State *L, lua_Debug *ar)
@@ -172,8 +191,10 @@ static void caught(lua_State *L, lua_Debug *ar)
     struct runtime *rt;
     struct watch *w = watch_of(L, &rt);
     lua_sethook(L, NULL, 0, 0);
-    if (w != NULL)
+    if (w != NULL) {
+        w->cancelled = false; /* there are no slices: nobody counts */
         judge(L, w, rt, caught);
+    }
 }
 
 /* In a signal handler, on the thread that drives. */
@@ -190,7 +211,7 @@ static void next_slice(lull_loop *loop, lull_waiter *waiter)
     (void)waiter;
     struct watch *w = ((struct runtime *)lull_loop_user(loop))->object->host->watch;
     w->ran = 0;
-    w->offended = false;
+    w->offended = w->cancelled = false;
 }
 
 /* ---- opening ------------------------------------------------------------------------ */
@@ -231,6 +252,12 @@ void lull_close_watch_of(lull *l)
     lull_host_free(l, w, sizeof *w);
 }
 
+static void set_alarm(struct watch *w, int64_t first, int64_t again)
+{
+    if (w->alarm != NULL)
+        sys_alarm_set(w->alarm, first, again);
+}
+
 void lull_watch_step(lull *l, const lull_budget *budget)
 {
     struct watch *w = l->watch;
@@ -241,18 +268,28 @@ void lull_watch_step(lull *l, const lull_budget *budget)
     if (w == NULL)
         return;
     w->ran = w->step = 0;
-    w->offended = false;
+    w->offended = w->cancelled = w->endless = false;
     w->limit = b.instructions;
     w->ns = b.ns;
     w->deadline = l->deadline;
-    if (w->alarm != NULL && b.ns > 0)
-        sys_alarm_set(w->alarm, b.ns);
+    if (b.ns > 0)
+        set_alarm(w, b.ns, RETRY);
 }
 
-void lull_unwatch_step(lull *l)
+void lull_watch_run(lull *l)
+{
+    lull_watch_step(l, NULL);
+    if (l->watch == NULL)
+        return;
+    l->watch->endless = true;
+    int64_t slice = l->ending ? RETRY : SLICE;
+    set_alarm(l->watch, slice, slice);
+}
+
+void lull_unwatch(lull *l)
 {
     struct watch *w = l->watch;
     l->deadline = 0;
-    if (w != NULL && w->alarm != NULL && w->ns > 0)
-        sys_alarm_set(w->alarm, 0);
+    if (w != NULL && (w->ns > 0 || w->endless))
+        set_alarm(w, 0, 0);
 }

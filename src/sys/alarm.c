@@ -13,10 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum {
-    SIGNALS = 65,    /* numbers that there may be */
-    AGAIN = 1000000 /* ns until it is tried again, as long as it is set */
-};
+enum { SIGNALS = 65 }; /* numbers that there may be */
 
 int64_t sys_now(void)
 {
@@ -119,13 +116,13 @@ static int move(struct sys_alarm *a)
     return 0;
 }
 
-int sys_alarm_set(struct sys_alarm *a, int64_t ns)
+int sys_alarm_set(struct sys_alarm *a, int64_t first, int64_t again)
 {
     int rc = move(a);
     if (rc < 0)
         return rc;
-    struct itimerspec t = {.it_value = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)}};
-    t.it_interval.tv_nsec = ns > 0 ? AGAIN : 0;
+    struct itimerspec t = {{(time_t)(again / 1000000000), (long)(again % 1000000000)},
+                           {(time_t)(first / 1000000000), (long)(first % 1000000000)}};
     return timer_settime(a->timer, 0, &t, NULL) < 0 ? -errno : 0;
 }
 
@@ -145,9 +142,9 @@ int sys_alarm_new(struct sys_alarm **out, int number, void (*fn)(void))
     return -ENOSYS;
 }
 
-int sys_alarm_set(struct sys_alarm *a, int64_t ns)
+int sys_alarm_set(struct sys_alarm *a, int64_t first, int64_t again)
 {
-    (void)a, (void)ns;
+    (void)a, (void)first, (void)again;
     return -ENOSYS;
 }
 

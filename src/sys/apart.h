@@ -35,11 +35,11 @@ void sys_vigil_disarm(struct sys_vigil *v);
 void sys_vigil_stop(struct sys_vigil *v); /* waits for a wake that is under way */
 
 /* A signal (0: SIGURG) that has fn called on the thread that set the alarm, when so many ns
-   are over and again every millisecond until it is set to 0.  fn runs in the handler and is
+   are over and again every so many, until it is set to 0.  fn runs in the handler and is
    the same for all alarms.  -ENOSYS: this system cannot. */
 struct sys_alarm;
 int sys_alarm_new(struct sys_alarm **out, int number, void (*fn)(void));
-int sys_alarm_set(struct sys_alarm *a, int64_t ns);
+int sys_alarm_set(struct sys_alarm *a, int64_t first, int64_t again);
 void sys_alarm_free(struct sys_alarm *a);
 
 #endif
