@@ -98,6 +98,22 @@ for _, backend in helper.backends() do
       end)
     end
 
+    -- which no selector can watch: it counts as ready, always
+    it("see what was added to a file", on(function()
+      local dir <close> = helper.tempdir()
+      local path = dir:write("file", "one\n")
+      local s <close> = core.stream(probe.open(path))
+      for _, line in ipairs {"one\n", "two\n", "three\n"} do
+        assert.equal(line, s:read_some())
+        local more = line == "one\n" and "two\n" or line == "two\n" and "three\n"
+        if more then
+          local file <close> = assert(io.open(path, "a"))
+          file:write(more)
+        end
+      end
+      assert.is_nil(s:read_some())
+    end))
+
     it("end when the reader of a terminal hangs up", on(function()
       local master, slave = probe.pty()
       local s <close> = core.stream(master)
