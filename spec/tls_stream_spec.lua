@@ -507,7 +507,7 @@ describe("under TLS", function()
           assert.equal(a, client:await())
         end))
 
-        it("succeeds where the client has gone again, whose words are heard", on(function()
+        it("succeeds where the client has gone again, who is heard", on(function()
           local a, b = plain()
           local server = lull.spawn(start_server, b)
           assert(start_client(a))

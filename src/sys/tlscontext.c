@@ -29,19 +29,19 @@ struct session {
 
 /* ---- failures ----------------------------------------------------------------------- */
 
-/* The oldest error is the cause, those behind it are where it was noticed. */
+/* The oldest error is the cause, those behind it are where it was noticed; but that there
+   was no memory some of OpenSSL's rooms only mention. */
 int sys_tls_reason(char why[SYS_WHY], const char *otherwise)
 {
-    unsigned long e = ERR_peek_error();
-    const char *reason = e ? ERR_reason_error_string(e) : NULL;
+    unsigned long first = ERR_peek_error(), e = first;
+    const char *reason = first ? ERR_reason_error_string(first) : NULL;
     int rc = -SYS_ETLS;
-    if (e && ERR_SYSTEM_ERROR(e) && ERR_GET_REASON(e) != 0)
-        rc = -ERR_GET_REASON(e);
-    else if (e && ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE)
-        rc = -ENOMEM;
-    else
-        snprintf(why, SYS_WHY, "%s", reason ? reason : otherwise);
-    ERR_clear_error();
+    if (first && ERR_SYSTEM_ERROR(first) && ERR_GET_REASON(first) != 0)
+        rc = -ERR_GET_REASON(first);
+    while ((e = ERR_get_error()) != 0)
+        if (ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE)
+            rc = -ENOMEM;
+    snprintf(why, SYS_WHY, "%s", reason ? reason : otherwise);
     return rc;
 }
 
