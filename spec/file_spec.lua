@@ -310,6 +310,18 @@ describe("a file", function()
     assert.equal("late", slurp(path))
   end)
 
+  it("is written at the end of a script, and by os.exit", function()
+    local dir <close> = helper.tempdir()
+    local path = dir.path .. "/file"
+    for _, ending in ipairs {"", "os.exit(0)", "os.exit(0, true)",
+      "lull.spawn(function() os.exit(0) end) lull.sleep(1)"} do
+      os.remove(path)
+      local script = ("file = lull.fs.open(%q, 'w'):write 'text' %s"):format(path, ending)
+      local out, err, code = helper.child(script)
+      assert.same({"", "", 0, "text"}, {out, err, code, slurp(path)})
+    end
+  end)
+
   it("is used on one loop after the other", function()
     local dir <close> = helper.tempdir()
     local path = dir:write("file", "one\ntwo\n")

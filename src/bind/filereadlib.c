@@ -13,7 +13,7 @@ enum { AHEAD = 64 * 1024, FARTHEST = 512 * 1024, FORMATS = 240 };
    searched, the formats done, the bytes that their items use, and (of lines) a mark. */
 enum { SEARCHED = 1, DONE, USED, MEMORY = 3 };
 
-/* ---- formats ------------------------------------------------------------------------ */
+/* ---- formats --------------------------------------------------------------------- */
 
 static struct want format(lua_State *L, int i)
 {
@@ -68,7 +68,7 @@ static void push_item(lua_State *L, int i, const struct want *w, const char *p,
     lua_pushlstring(L, p + item->from, n);
 }
 
-/* ---- getting more ------------------------------------------------------------------- */
+/* ---- getting more ---------------------------------------------------------------- */
 
 /* Has a thread read on, behind what is there, at least need bytes. */
 static int fill_ahead(lua_State *L, struct file *f, size_t need)
@@ -80,7 +80,7 @@ static int fill_ahead(lua_State *L, struct file *f, size_t need)
     e->need = need;
     e->offset = f->pos + (int64_t)buffer_size(&f->in);
     e->data = f->in;
-    int rc = lull_file_submit(L, f, e);
+    int rc = lull_file_submit(f, e);
     if (rc < 0)
         e->data = (struct buffer){0};
     else
@@ -112,7 +112,9 @@ static int fill_pipe(struct file *f, size_t need)
 /* How many more bytes an item needs at least that has n. */
 static size_t need_of(const struct want *w, size_t n)
 {
-    return w->kind == ALL ? SIZE_MAX : w->kind == COUNT && w->count > n ? w->count - n : 1;
+    if (w->kind == COUNT && w->count > n)
+        return w->count - n;
+    return w->kind == ALL ? SIZE_MAX : 1;
 }
 
 /* After an item was not complete: 1: look again; else a call is to return that, with k to
@@ -138,7 +140,7 @@ static int more(lua_State *L, struct file *f, size_t need, int *looked)
     return n == -EAGAIN ? WAIT : n;
 }
 
-/* ---- reading ------------------------------------------------------------------------ */
+/* ---- reading --------------------------------------------------------------------- */
 
 static void remember(lua_State *L, int slot, size_t n)
 {
@@ -251,7 +253,7 @@ static int file_read(lua_State *L)
     return lull_file_enter(L, f, readk);
 }
 
-/* ---- lines -------------------------------------------------------------------------- */
+/* ---- lines ----------------------------------------------------------------------- */
 
 /* An iterator raises failures; it ends quietly when its own file is closed. */
 static int raise(lua_State *L, int n)

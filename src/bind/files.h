@@ -1,9 +1,9 @@
 /* What the rooms of files (life, reading, writing) tell one another.
 
-   A File does one errand at a time on the pool, and operations of several tasks take turns
-   in the order of their calls.  What a thread reads or writes belongs to the File and not
-   to the call that waits for it: a call that is cancelled leaves, and what has been read by
-   then is found by the next one, what had been taken to be written is written.
+   A File does one errand at a time on the pool, and operations of several tasks take
+   turns in the order of their calls.  What a thread reads or writes belongs to the File
+   and not to the call that waits for it: a call that is cancelled leaves, and what has
+   been read by then is found by the next one, what was to be written is written.
 
    pos is where the first byte of `in` (what was read ahead) stands in the file, or the
    first byte of what waits to be written; there is never something in both.  What has no
@@ -76,10 +76,18 @@ struct file *lull_openfile(lua_State *L, int i);
 struct file *lull_newfile(lua_State *L, int path);
 void lull_file_open(struct file *f, unsigned flags, const struct sys_errand *e);
 
+/* Notes the File on top of the stack as one to be written when the program ends. */
+void lull_file_note(lua_State *L);
+
+/* nil, message, code with the path. */
+int lull_file_fail(lua_State *L, int rc);
+
+/* ---- fileturns.c: whose turn it is ----------------------------------------------- */
+
 /* Makes place 2 and enters: for the beginning of every operation. */
 int lull_file_enter(lua_State *L, struct file *f, lua_KFunction k);
 
-/* Is it the turn of the calling operation, and no errand in its way?  1, 0, or -ECANCELED.
+/* Is it the turn of the calling operation, and no errand in its way?  1, 0, -ECANCELED.
    Who only adds to what is written need not wait for the writing. */
 int lull_file_ready(lua_State *L, struct file *f, bool adds);
 
@@ -87,24 +95,47 @@ int lull_file_ready(lua_State *L, struct file *f, bool adds);
 int lull_file_await(lua_State *L, struct file *f, bool adds, lua_KFunction k);
 int lull_file_await_pipe(lua_State *L, struct file *f, lua_KFunction k);
 
-/* Begins an errand, which done will come back from: 0 or -errno. */
-int lull_file_submit(lua_State *L, struct file *f, struct sys_errand *e);
+/* Lets the first in line look whether it can go on; or all of them. */
+void lull_file_rouse(lull_list *line);
+void lull_file_rouse_all(struct file *f);
+
+/* There is no File any more. */
+void lull_file_disband(struct file *f);
+
+/* ---- filework.c: what is done ---------------------------------------------------- */
+
+/* Begins an errand: 0 or -errno. */
+int lull_file_submit(struct file *f, struct sys_errand *e);
 /* The same for an act that needs no more than an offset. */
-int lull_file_ask(lua_State *L, struct file *f, int (*act)(struct sys_errand *),
-                  int64_t offset);
+int lull_file_ask(struct file *f, int (*act)(struct sys_errand *), int64_t offset);
 
 /* Begins to write what is queued, and goes on with it until nothing is. */
 void lull_file_push(lua_State *L, struct file *f);
 
-/* nil, message, code with the path. */
-int lull_file_fail(lua_State *L, int rc);
+/* Keeps the File, at place 1, and the loop until it is at rest again; does what is to be
+   done next, as long as there is something. */
+void lull_file_keep(lua_State *L, struct file *f);
+void lull_file_advance(struct file *f);
 
-/* Forgets what was read ahead. */
+/* The run of a pipe's sender. */
+void lull_file_send(lull_loop *loop, lull_waiter *w);
+
+/* An errand whose loop has ended, or is not the one that runs, is done here and now. */
+void lull_file_settle(struct file *f);
+
+/* Writes on the spot; a pipe that takes no more loses the rest. */
+void lull_file_write_now(struct file *f);
+
+/* The descriptor is closed, or will be by the last thread that is busy with it. */
+void lull_file_finish(struct file *f, int rc);
+
+/* Forgets what was read ahead; or these pieces. */
 void lull_file_forget(struct file *f);
+void lull_file_drop(struct file *f, struct piece *p);
 
-/* ---- fslib.c: paths ---------------------------------------------------------------- */
+/* ---- fslib.c: paths -------------------------------------------------------------- */
 
-/* What a call has on its stack: path, another path or a number, the Errand, what it opens. */
+/* What a call has on its stack: path, another path or a number, Errand, what it opens. */
 enum { FS_PATH = 1, FS_OTHER, FS_ERRAND, FS_OBJECT };
 
 enum fs_second { FS_NOTHING, FS_SECOND_PATH, FS_NUMBER };
@@ -120,8 +151,17 @@ struct fs_operation {
 
 int lull_fs_call(lua_State *L);
 
-/* Classes; the latter adds functions to the table on top. */
+/* directorylib.c: for scandir */
+struct sys_file *lull_directory_new(lua_State *L);
+int lull_directory_push(lua_State *L, struct sys_errand *e);
+
+extern const char *const lull_file_kinds[]; /* their names */
+
+/* ---- opening: classes and functions, for the table on top --------------- */
+
 void lull_open_file(lua_State *L);
+void lull_open_turn(lua_State *L);
+void lull_open_directory(lua_State *L);
 void lull_open_watcher(lua_State *L);
 
 extern const luaL_Reg lull_file_reading[], lull_file_writing[];

@@ -12,7 +12,7 @@ enum { LARGE = 32 * 1024 }; /* strings from this size on are not copied whole */
 /* Place 3 of the stack of a write, once all has been taken: how much may still wait. */
 enum { LIMIT = FILE_FIRST };
 
-/* ---- taking ------------------------------------------------------------------------- */
+/* ---- taking ---------------------------------------------------------------------- */
 
 static struct piece *new_piece(lua_State *L, struct piece ***end, size_t capacity)
 {
@@ -107,7 +107,7 @@ static void take(lua_State *L, struct file *f)
         lull_file_forget(f);
 }
 
-/* ---- writing ------------------------------------------------------------------------ */
+/* ---- writing --------------------------------------------------------------------- */
 
 static bool has_newline(lua_State *L, int top)
 {
@@ -188,7 +188,7 @@ static int file_write(lua_State *L)
     return lull_file_enter(L, f, writek);
 }
 
-/* ---- when all is written ------------------------------------------------------------ */
+/* ---- when all is written --------------------------------------------------------- */
 
 /* Is it our turn and all written?  1; else 0 and *n is what to return. */
 static int settled(lua_State *L, struct file *f, int *n, lua_KFunction k)
@@ -231,10 +231,10 @@ static int file_flush(lua_State *L)
 /* Place 3 is true once the errand has been sent, place 4 its offset. */
 enum { ASKED = FILE_FIRST, OFFSET };
 
-static int ask(lua_State *L, struct file *f, int (*act)(struct sys_errand *), int64_t offset,
-               lua_KFunction k)
+static int ask(lua_State *L, struct file *f, int (*act)(struct sys_errand *),
+               int64_t offset, lua_KFunction k)
 {
-    int rc = lull_file_ask(L, f, act, offset);
+    int rc = lull_file_ask(f, act, offset);
     if (rc < 0)
         return lull_file_fail(L, rc);
     lua_pushboolean(L, true);
@@ -278,7 +278,7 @@ static int truncatek(lua_State *L, int status, lua_KContext rc)
     return ask(L, f, sys_file_truncate, luaL_optinteger(L, OFFSET, f->pos), truncatek);
 }
 
-/* file:truncate ([size]) -> true: as long as that from now on, or up to where it stands */
+/* file:truncate ([size]) -> true: it is as long as that now, or up to where it stands */
 static int file_truncate(lua_State *L)
 {
     struct file *f = lull_openfile(L, FILE_SELF);
@@ -289,7 +289,7 @@ static int file_truncate(lua_State *L)
     return lull_file_enter(L, f, truncatek);
 }
 
-/* ---- moving ------------------------------------------------------------------------- */
+/* ---- moving ---------------------------------------------------------------------- */
 
 static const char *const whences[] = {"set", "cur", "end", NULL};
 

@@ -1,4 +1,4 @@
-/* The file system: paths, directories, and the opening of files.  Each call is an errand
+/* The file system: paths, and the opening of files.  Each call is an errand
    for a thread; who is cancelled drops it, and what it opens for nobody is closed. */
 #include <fcntl.h>
 #include <string.h>
@@ -10,7 +10,7 @@ static const struct fs_operation *operation(lua_State *L)
     return lua_touserdata(L, lua_upvalueindex(2));
 }
 
-/* ---- errands ------------------------------------------------------------------------ */
+/* ---- errands --------------------------------------------------------------------- */
 
 struct errand {
     struct sys_errand *what;
@@ -69,7 +69,7 @@ static int startk(lua_State *L, int status, lua_KContext rc)
         return luaL_error(L, "not enough memory");
     const char *other = op->second == FS_SECOND_PATH ? lua_tostring(L, FS_OTHER) : NULL;
     e->what = sys_errand_new(op->act, file, lua_tostring(L, FS_PATH), other);
-    if (file) /* from now on the errand's alone: nobody else keeps open what was dropped */
+    if (file) /* the errand's alone: nobody else keeps open what is dropped */
         sys_file_release(file);
     if (e->what == NULL)
         return luaL_error(L, "not enough memory");
@@ -99,10 +99,12 @@ int lull_fs_call(lua_State *L)
     else if (op->second == FS_NUMBER)
         luaL_optinteger(L, FS_OTHER, 0);
     lua_settop(L, FS_OTHER);
-    return good ? lull_enter(L, startk) : lull_pushfail(L, -EINVAL, lua_tostring(L, FS_PATH));
+    if (!good)
+        return lull_pushfail(L, -EINVAL, lua_tostring(L, FS_PATH));
+    return lull_enter(L, startk);
 }
 
-/* ---- answers ------------------------------------------------------------------------ */
+/* ---- answers --------------------------------------------------------------------- */
 
 static int push_true(lua_State *L, struct sys_errand *e)
 {
@@ -118,7 +120,7 @@ static int push_text(lua_State *L, struct sys_errand *e)
     return 1;
 }
 
-static const char *const kinds[] = {
+const char *const lull_file_kinds[] = {
     [SYS_OTHER] = "other",      [SYS_REGULAR] = "file", [SYS_DIRECTORY] = "directory",
     [SYS_LINK] = "link",        [SYS_FIFO] = "fifo",    [SYS_SOCKET] = "socket",
     [SYS_CHAR] = "char",        [SYS_BLOCK] = "block",
@@ -134,7 +136,7 @@ static int push_stat(lua_State *L, struct sys_errand *e)
 {
     const struct sys_stat *st = &e->stat;
     lua_createtable(L, 0, 8);
-    lua_pushstring(L, kinds[st->kind]);
+    lua_pushstring(L, lull_file_kinds[st->kind]);
     lua_setfield(L, -2, "type");
     lua_pushnumber(L, st->mtime);
     lua_setfield(L, -2, "mtime");
@@ -147,7 +149,7 @@ static int push_stat(lua_State *L, struct sys_errand *e)
     return 1;
 }
 
-/* ---- opening ------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------- */
 
 static struct sys_file *open_file(lua_State *L)
 {
@@ -169,9 +171,12 @@ static unsigned abilities(unsigned flags)
 
 static int push_file(lua_State *L, struct sys_errand *e)
 {
-    e->made = false;
-    lull_file_open(lua_touserdata(L, FS_OBJECT), abilities(e->number), e);
+    unsigned flags = abilities(e->number);
     lua_pushvalue(L, FS_OBJECT);
+    if (flags & FILE_WRITES)
+        lull_file_note(L);
+    lull_file_open(lua_touserdata(L, FS_OBJECT), flags, e);
+    e->made = false;
     return 1;
 }
 
@@ -215,168 +220,7 @@ static int open_(lua_State *L)
     return lull_fs_call(L);
 }
 
-/* ---- directories -------------------------------------------------------------------- */
-
-/* What is being listed.  The errand that lists on belongs to it and not to the call: who
-   calls next finds what a cancelled one had asked for. */
-struct directory {
-    struct runtime *rt;
-    struct sys_file *shared;
-    struct sys_errand *errand;
-    lull_list waiters; /* the task that lists */
-    lull_loop *loop;
-    struct buffer names;
-    bool ended, done;
-};
-
-static struct sys_file *open_directory(lua_State *L)
-{
-    struct directory *d = lull_newobject(L, LULL_DIRECTORY, sizeof *d, 1);
-    lua_pushvalue(L, FS_PATH);
-    lua_setiuservalue(L, -2, 1);
-    d->rt = lull_runtime(L);
-    list_init(&d->waiters);
-    return sys_file_new(-1);
-}
-
-static void drop_listing(struct directory *d)
-{
-    if (d->errand)
-        sys_job_drop(&d->errand->job);
-    d->errand = NULL;
-}
-
-static int directory_close(lua_State *L)
-{
-    struct directory *d = lull_check(L, lull_runtime(L), 1, LULL_DIRECTORY);
-    if (d->shared == NULL)
-        return 0;
-    drop_listing(d);
-    buffer_free(&d->names, sys_alloc, NULL);
-    sys_file_release(d->shared);
-    d->shared = NULL;
-    while (!list_empty(&d->waiters))
-        lull_wake(d->loop, container_of(d->waiters.next, lull_waiter, link), -ECANCELED);
-    return 0;
-}
-
-static int directory_gc(lua_State *L)
-{
-    struct directory *d = lua_touserdata(L, 1);
-    while (d->shared && !list_empty(&d->waiters))
-        list_pop(&d->waiters);
-    return directory_close(L);
-}
-
-static void listed(sys_job *job)
-{
-    struct directory *d = job->owner;
-    d->done = true;
-    while (!list_empty(&d->waiters))
-        lull_wake(d->loop, container_of(d->waiters.next, lull_waiter, link), 0);
-}
-
-/* Takes the names that an errand has brought. */
-static void adopt(struct directory *d, struct sys_errand *e)
-{
-    d->names = e->data;
-    d->ended = e->ended;
-    e->data = (struct buffer){0};
-}
-
-static int raise(lua_State *L, struct directory *d, int rc)
-{
-    (void)d;
-    lua_getiuservalue(L, 1, 1);
-    lull_pushfail(L, rc, lua_tostring(L, -1));
-    lua_pop(L, 1);
-    return lua_error(L);
-}
-
-static int push_entry(lua_State *L, struct directory *d)
-{
-    const char *entry = d->names.data + d->names.from;
-    size_t n = strlen(entry + 1);
-    lua_pushlstring(L, entry + 1, n);
-    lua_pushstring(L, kinds[(unsigned char)*entry]);
-    if (d->shared)
-        buffer_take(&d->names, n + 2, sys_alloc, NULL);
-    return 2;
-}
-
-/* Has a thread list on. */
-static int list_on(lua_State *L, struct directory *d)
-{
-    d->errand = sys_errand_new(sys_directory_list, d->shared, NULL, NULL);
-    if (d->errand == NULL)
-        return -ENOMEM;
-    d->done = false;
-    d->loop = d->rt->loop;
-    d->errand->job.done = listed;
-    d->errand->job.owner = d;
-    int rc = sys_pool_submit(lull_pool(L), d->loop, SYS_FILES, &d->errand->job);
-    if (rc < 0)
-        drop_listing(d);
-    return rc;
-}
-
-static int nextk(lua_State *L, int status, lua_KContext rc)
-{
-    struct directory *d = lua_touserdata(L, 1);
-    if (d->shared == NULL)
-        return 0;
-    if (d->errand && !d->done && d->loop != d->rt->loop)
-        sys_errand_now(d->errand); /* its loop has ended */
-    if (d->errand && (d->done || d->loop != d->rt->loop)) {
-        int failed = d->errand->rc;
-        adopt(d, d->errand);
-        drop_listing(d);
-        if (failed < 0 && buffer_size(&d->names) == 0)
-            return raise(L, d, failed);
-    }
-    if (buffer_size(&d->names) > 0)
-        return push_entry(L, d);
-    if (d->ended)
-        return directory_close(L);
-    int failed = d->errand ? 0 : list_on(L, d);
-    if (failed < 0)
-        return raise(L, d, failed);
-    lull_wait(&d->rt->task->waiter);
-    list_push(&d->waiters, &d->rt->task->waiter.link);
-    return lull_await(L, LULL_FOREVER, nextk);
-}
-
-/* The iterator: its state is the Directory. */
-static int next_entry(lua_State *L)
-{
-    struct directory *d = lull_check(L, lull_runtime(L), 1, LULL_DIRECTORY);
-    lua_settop(L, 1);
-    if (d->shared == NULL)
-        return 0;
-    if (!list_empty(&d->waiters))
-        return luaL_error(L, "another task is reading");
-    return lull_enter(L, nextk);
-}
-
-static int push_directory(lua_State *L, struct sys_errand *e)
-{
-    struct directory *d = lua_touserdata(L, FS_OBJECT);
-    d->shared = e->file;
-    sys_file_hold(d->shared);
-    adopt(d, e);
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_pushcclosure(L, next_entry, 1);
-    lua_pushvalue(L, FS_OBJECT);
-    lua_pushnil(L);
-    lua_pushvalue(L, FS_OBJECT);
-    return 4;
-}
-
-static const luaL_Reg directory_meta[] = {
-    {"__close", directory_close}, {"__gc", directory_gc}, {NULL, NULL}};
-static const luaL_Reg directory_methods[] = {{"close", directory_close}, {NULL, NULL}};
-
-/* ---- opening the room --------------------------------------------------------------- */
+/* ---- opening the room ------------------------------------------------------------ */
 
 static const struct fs_operation operations[] = {
     {"stat", sys_path_stat, FS_NOTHING, push_stat, NULL},
@@ -390,10 +234,11 @@ static const struct fs_operation operations[] = {
     {"realpath", sys_path_realpath, FS_NOTHING, push_text, NULL},
     {"chmod", sys_path_chmod, FS_NUMBER, push_true, NULL},
     {"tempdir", sys_path_tempdir, FS_NOTHING, push_text, NULL},
-    {"scandir", sys_directory_open, FS_NOTHING, push_directory, open_directory},
+    {"scandir", sys_directory_open, FS_NOTHING, lull_directory_push, lull_directory_new},
 };
 
-static void push_operation(lua_State *L, lua_CFunction function, const struct fs_operation *op)
+static void push_operation(lua_State *L, lua_CFunction function,
+                           const struct fs_operation *op)
 {
     lull_pushruntime(L);
     lua_pushlightuserdata(L, (void *)op);
@@ -408,7 +253,7 @@ static const luaL_Reg errand_meta[] = {
 void lull_open_fs(lua_State *L)
 {
     lull_newclass(L, LULL_ERRAND, "Errand", NULL, errand_meta);
-    lull_newclass(L, LULL_DIRECTORY, "Directory", directory_methods, directory_meta);
+    lull_open_directory(L);
     lull_open_file(L);
     lua_newtable(L);
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)

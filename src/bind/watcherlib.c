@@ -31,7 +31,7 @@ static int watcher_close(lua_State *L)
     return 0;
 }
 
-/* ---- events ------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------- */
 
 static int push_event(lua_State *L, struct watcher *w)
 {
@@ -89,7 +89,7 @@ static int watcher_remove(lua_State *L)
     return 0;
 }
 
-/* ---- watching ----------------------------------------------------------------------- */
+/* ---- watching -------------------------------------------------------------------- */
 
 static int push_watch(lua_State *L, struct sys_errand *e)
 {

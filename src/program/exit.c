@@ -7,14 +7,20 @@
 
 #include "compat.h"
 
-void lull_finish_output(lua_State *L)
+static void call_core(lua_State *L, const char *name)
 {
     lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     lua_getfield(L, -1, "lull.core");
-    lua_getfield(L, -1, "finish_output");
+    lua_getfield(L, -1, name);
     if (lua_pcall(L, 0, 0, 0) != LUA_OK)
         lua_pop(L, 1);
     lua_pop(L, 2);
+}
+
+void lull_finish_output(lua_State *L)
+{
+    call_core(L, "finish_files");
+    call_core(L, "finish_output");
 }
 
 /* exit ([code [, close]]), with upvalues runtime and the main task's coroutine. */

@@ -6,10 +6,10 @@
 #include "buffer.h"
 #include "sys.h"
 
-/* Malloc and free in Lua's signature: for memory that threads fill and loops take over. */
+/* Malloc and free in Lua's signature: for memory that threads fill, and loops take. */
 void *sys_alloc(void *ud, void *ptr, size_t osize, size_t nsize);
 
-/* ---- a shared descriptor: file.c ---------------------------------------------------- */
+/* ---- a shared descriptor: file.c ------------------------------------------------- */
 
 /* A descriptor that threads work on, one at a time.  It is closed when the last of those
    who hold it lets go: never while a thread is still busy with it. */
@@ -19,7 +19,7 @@ int sys_file_fd(const struct sys_file *f); /* -1: not open */
 void sys_file_hold(struct sys_file *f);
 void sys_file_release(struct sys_file *f);
 
-/* ---- errands: file.c ---------------------------------------------------------------- */
+/* ---- errands: file.c ------------------------------------------------------------- */
 
 enum sys_kind {
     SYS_OTHER, SYS_REGULAR, SYS_DIRECTORY, SYS_LINK, SYS_FIFO, SYS_SOCKET, SYS_CHAR,
@@ -34,8 +34,8 @@ struct sys_stat {
     double mtime;
 };
 
-/* Something to be done about files, on SYS_FILES.  The owner fills in what act needs, sets
-   job.done and submits job; dropping it gives back all that it holds. */
+/* Something to be done about files, on SYS_FILES.  The owner fills in what act needs,
+   sets job.done and submits job; dropping it gives back all that it holds. */
 struct sys_errand {
     sys_job job; /* first: free releases the whole */
     int (*act)(struct sys_errand *e);
@@ -63,7 +63,7 @@ struct sys_errand *sys_errand_new(int (*act)(struct sys_errand *), struct sys_fi
    For files only, whose errands come one at a time. */
 void sys_errand_now(struct sys_errand *e);
 
-/* ---- files: file.c ------------------------------------------------------------------ */
+/* ---- files: file.c --------------------------------------------------------------- */
 
 /* Reading appends to data: at least need bytes, but a portion of many; fewer before the
    end.  Writing writes all of data; what is left there has not been written. */
@@ -82,7 +82,7 @@ int sys_file_send(int fd, const void *data, size_t size); /* raises no SIGPIPE *
 /* Moves the descriptor's own offset, for others who will use it. */
 int sys_file_seek(int fd, int64_t offset);
 
-/* ---- paths and directories: path.c -------------------------------------------------- */
+/* ---- paths and directories: path.c ----------------------------------------------- */
 
 int sys_path_stat(struct sys_errand *e);
 int sys_path_lstat(struct sys_errand *e);
@@ -101,7 +101,7 @@ int sys_path_tempdir(struct sys_errand *e);  /* path: prefix; text */
 int sys_directory_open(struct sys_errand *e);
 int sys_directory_list(struct sys_errand *e);
 
-/* ---- changes: watch.c --------------------------------------------------------------- */
+/* ---- changes: watch.c ------------------------------------------------------------ */
 
 enum { /* what may have happened: bits of an event */
     SYS_CREATED = 1,

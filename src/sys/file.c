@@ -33,7 +33,7 @@ void *sys_alloc(void *ud, void *ptr, size_t osize, size_t nsize)
     return NULL;
 }
 
-/* ---- a shared descriptor ------------------------------------------------------------ */
+/* ---- a shared descriptor --------------------------------------------------------- */
 
 struct sys_file *sys_file_new(int fd)
 {
@@ -77,7 +77,7 @@ void sys_file_release(struct sys_file *f)
     free(f);
 }
 
-/* ---- errands ------------------------------------------------------------------------ */
+/* ---- errands --------------------------------------------------------------------- */
 
 void sys_errand_now(struct sys_errand *e)
 {
@@ -127,7 +127,7 @@ struct sys_errand *sys_errand_new(int (*act)(struct sys_errand *), struct sys_fi
     return e;
 }
 
-/* ---- opening and closing ------------------------------------------------------------ */
+/* ---- opening and closing --------------------------------------------------------- */
 
 enum sys_kind sys_kind_of(unsigned mode)
 {
@@ -177,7 +177,7 @@ int sys_file_close(struct sys_errand *e)
     return shut(e->file);
 }
 
-/* ---- reading and writing ------------------------------------------------------------ */
+/* ---- reading and writing --------------------------------------------------------- */
 
 /* How much room to make at first for what is wanted: not more than there seems to be. */
 static size_t room_for(const struct sys_errand *e, const struct stat *st)
@@ -282,7 +282,7 @@ int sys_file_seek(int fd, int64_t offset)
     return lseek(fd, offset, SEEK_SET) < 0 ? -errno : 0;
 }
 
-/* ---- what can be waited for --------------------------------------------------------- */
+/* ---- what can be waited for ------------------------------------------------------ */
 
 /* A pipe that nobody has opened for writing yet is not at its end. */
 static int never_written(int fd)

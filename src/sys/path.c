@@ -19,7 +19,7 @@ static int result(int rc)
     return rc < 0 ? -errno : 0;
 }
 
-/* ---- what there is ------------------------------------------------------------------ */
+/* ---- what there is --------------------------------------------------------------- */
 
 static int stat_at(struct sys_errand *e, int flags)
 {
@@ -66,7 +66,7 @@ int sys_path_readlink(struct sys_errand *e)
     return e->text ? 0 : -ENOMEM;
 }
 
-/* ---- what becomes of it ------------------------------------------------------------- */
+/* ---- what becomes of it ---------------------------------------------------------- */
 
 int sys_path_mkdir(struct sys_errand *e)
 {
@@ -115,7 +115,7 @@ int sys_path_tempdir(struct sys_errand *e)
     return 0;
 }
 
-/* ---- directories -------------------------------------------------------------------- */
+/* ---- directories ----------------------------------------------------------------- */
 
 int sys_directory_open(struct sys_errand *e)
 {

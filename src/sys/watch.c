@@ -8,7 +8,9 @@
 
 #include "file.h"
 
-enum { WATCHED = IN_CREATE | IN_MODIFY | IN_DELETE | IN_MOVE | IN_DELETE_SELF | IN_MOVE_SELF };
+enum {
+    WATCHED = IN_CREATE | IN_MODIFY | IN_DELETE | IN_MOVE | IN_DELETE_SELF | IN_MOVE_SELF
+};
 
 int sys_watch_new(void)
 {
