@@ -569,7 +569,7 @@ describe("closing a process", function()
     run(function()
       both_ways(function(pidfd)
         local p = spawn(
-          sh("trap 'echo bye > $1/bye; exit 5' TERM; echo; cat & wait", dir.path),
+          sh("trap 'echo bye > $1/bye; exit 5' TERM; echo; sleep 99 & wait", dir.path),
           {stdin = "pipe", stdout = "pipe", pidfd = pidfd, process_group = true})
         p.stdout:read()
         local waiter = lull.spawn(p.wait, p)
@@ -614,8 +614,8 @@ describe("closing a process", function()
     run(function()
       local pid
       local task = lull.spawn(function()
-        local p <close> = spawn(sh "trap 'sleep 0.05; exit' TERM; echo; cat & wait",
-          {stdin = "pipe", stdout = "pipe"})
+        local p <close> = spawn(sh "trap 'sleep 0.05; exit' TERM; echo; sleep 99 & wait",
+          {stdout = "pipe", process_group = true})
         p.stdout:read()
         pid = p:pid()
         lull.sleep(100)
