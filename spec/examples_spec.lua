@@ -12,7 +12,7 @@ local function slurp(path)
 end
 
 -- Those that look at the real clock.
-local real = {loops_from_nothing = true, three_styles = true}
+local real = {loops_from_nothing = true, three_styles = true, worker_threads = true}
 
 describe("an example", function()
   for file in require "lfs".dir "examples/expected" do

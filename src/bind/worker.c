@@ -1,6 +1,6 @@
 /* Running a function in a Lua state of its own, and interrupting it.
 
-   A fresh state for each function: with the libraries and the core it takes a tenth of a
+   A fresh state for each function: with the libraries and the core it takes a fifth of a
    millisecond, and nothing of one call is ever seen by another.  In there Lua's own
    coroutine functions are replaced, as in every state that lull opens, which is how we
    know which coroutine runs; os.exit and os.setlocale, which act on the whole process,
