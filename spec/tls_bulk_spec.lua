@@ -57,7 +57,7 @@ describe("much through TLS", function()
     local dir <close> = helper.tempdir()
     local script = dir:write("bulk.lua", SCRIPT)
     local out, err = helper.execute {
-      helper.interpreter(), script, "spec/oom/tls.pem", tostring(MEGABYTES),
+      helper.interpreter(), script, "examples/localhost.pem", tostring(MEGABYTES),
     }
     assert.equal("", err)
     local equal, rss = out:match "^(%a+)\t(%d+)\n$"

@@ -341,7 +341,7 @@ function scenarios.relay()
   end)
 end
 
-local PEM = debug.getinfo(1, "S").source:match "^@(.*/)" .. "tls.pem"
+local PEM = debug.getinfo(1, "S").source:match "^@(.*/)" .. "../../examples/localhost.pem"
 
 function scenarios.tls()
   local data = ("0123456789abcdef"):rep(2000)

@@ -3,9 +3,8 @@
 -- open.
 local core = require "lull.core"
 local lull = require "lull"
-local net = require "lull.net"
 
-local PEM = "spec/oom/tls.pem"
+local PEM = "examples/localhost.pem"
 
 local function await_all(tasks)
   for _, task in ipairs(tasks) do
@@ -125,9 +124,9 @@ local function conversation(narrow)
     local _ <close> = at_last(function()
       await_all {opening, server}
       if is_open(b) and b:tls_info() then
-        local rest
-        rest, _, code = b:read "a"
+        local rest, _, why = b:read "a"
         table.insert(got, rest or "")
+        code = why
       end
       await_all(writers)
       local all, come = table.concat(given), table.concat(got)
