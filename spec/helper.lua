@@ -191,7 +191,7 @@ function helper.stock(text)
   local dir <close> = helper.tempdir()
   local script = dir:write("script.lua", text)
   return helper.execute {
-    "env", "LUA_CPATH_5_4=" .. build .. "/module/?.so", "lua5.4", script,
+    "env", "LUA_CPATH_5_4=" .. build .. "/module/?.so;;", "lua5.4", script,
   }
 end
 

@@ -146,13 +146,14 @@ for _, backend in helper.backends() do
     end, virtual))
 
     it("count though they are empty", on(function()
-      local a, t = pair()
+      local a, t, peer = pair()
       t:set_write_buffer_limits {high = 200}
       for _ = 1, 100000 do
         t:sendto ""
         if a.log[2] then break end
       end
       assert.equal("pause_writing", a.log[2])
+      peer:close()
     end, virtual))
 
     it("are sent though it closes, and dropped when it aborts", on(function()
@@ -174,10 +175,11 @@ for _, backend in helper.backends() do
     end, virtual))
 
     it("are lost in the end where nobody takes them", on(function()
-      local a, t = pair()
+      local a, t, peer = pair()
       for i = 1, 100 do t:sendto(i .. (" "):rep(500)) end
       t:close()
       assert.equal("ETIMEDOUT", lull.code(a.lost:await()))
+      peer:close()
     end, virtual))
 
     it("go with the peer", on(function()
