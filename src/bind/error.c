@@ -72,12 +72,8 @@ static void push_keeper(lua_State *L, struct runtime *rt)
         lull_pushtask(L, rt, rt->task);
         lull_pushextra(L, -1);
         lua_remove(L, -2);
-    } else if (lull_pushheld(L, &kept_key) == LUA_TNIL) {
-        lua_pop(L, 1);
-        lua_newtable(L);
-        lua_pushvalue(L, -1);
-        lull_hold(L, &kept_key);
-    }
+    } else
+        lull_pushheld(L, &kept_key);
 }
 
 /* Pushes the keeper or, where there is none yet, nil; allocates nothing. */
@@ -294,6 +290,8 @@ static const luaL_Reg functions[] = {{"is_cancelled", is_cancelled},
 
 void lull_open_error(lua_State *L)
 {
+    lua_newtable(L);
+    lull_hold(L, &kept_key);
     lull_newclass(L, LULL_CANCEL, "Cancellation", NULL, cancel_meta);
     lull_setfuncs(L, functions);
 }
