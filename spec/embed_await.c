@@ -2,8 +2,6 @@
    pulses and clocks that it stops. */
 #include "embed/host.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <unistd.h>
 
 /* ---- awaiting ------------------------------------------------------------------------- */
@@ -275,42 +273,6 @@ static void nobody_wants_the_answer(void)
     CHECK(cancels <= 1 && frees == 1);
 }
 
-static void *resolve(void *ud)
-{
-    lull_promise_resolve(ud, push_two, (char *)"thread");
-    return NULL;
-}
-
-static pthread_t threads[64];
-static unsigned started;
-
-static int c_thread(lua_State *L)
-{
-    lull_promise *p = lull_promise_new(L, NULL, NULL);
-    pthread_create(&threads[started++], NULL, resolve, p);
-    return lull_await_own(L, NULL, 0);
-}
-
-static void threads_answer(void)
-{
-    for (int closing = 0; closing < 2; closing++) {
-        lull *l = with_promises();
-        lua_register(lull_state(l), "ask", c_thread);
-        start(l, "local n = 0 lull.gather(function() lull.group(function(g) for i = 1, 64 do "
-                 "g:spawn(function() local one = ask() n = n + one end) end end) end) say(n)");
-        started = 0;
-        if (closing)
-            lull_step(l, NULL);
-        else {
-            finish(l);
-            CHECK(has_said("64"));
-        }
-        lull_close(l, 0);
-        for (unsigned i = 0; i < started; i++)
-            pthread_join(threads[i], NULL);
-    }
-}
-
 /* ---- events --------------------------------------------------------------------------- */
 
 static void pulses_events(void)
@@ -411,7 +373,6 @@ int main(void)
     awaits_work();
     promises_are_kept();
     nobody_wants_the_answer();
-    threads_answer();
     pulses_events();
     clocks_stop_and_turn();
     clocks_wake_in_order();

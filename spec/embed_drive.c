@@ -1,12 +1,8 @@
-/* A host drives a runtime: to the end, step by step, by descriptor and time, as a guest; and
-   what it is told meanwhile. */
+/* A host drives a runtime: to the end, step by step, by descriptor and time; and what it is told
+   meanwhile. */
 #include "embed/host.h"
 
 #include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <time.h>
-#include <unistd.h>
 
 static int step(lull *l)
 {
@@ -258,57 +254,6 @@ static void may_be_called_from_anywhere(void)
     lull_close(l, 0);
 }
 
-/* ---- guest ---------------------------------------------------------------------------- */
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t change = PTHREAD_COND_INITIALIZER;
-static unsigned wakes;
-
-static void wake(void *ud)
-{
-    pthread_mutex_lock(&lock);
-    wakes++;
-    pthread_cond_signal(&change);
-    pthread_mutex_unlock(&lock);
-    (void)ud;
-}
-
-/* Waits as a GUI's loop would, until it is told. */
-static void wait_for_wake(void)
-{
-    pthread_mutex_lock(&lock);
-    while (wakes == 0)
-        pthread_cond_wait(&change, &lock);
-    CHECK(wakes == 1);
-    wakes = 0;
-    pthread_mutex_unlock(&lock);
-}
-
-static void is_a_guest(void)
-{
-    lull *l = open_with(NULL);
-    if (lull_descriptor(l) < 0)
-        return;
-    CHECK(lull_guest_start(l, wake, NULL) == 0);
-    CHECK(lull_guest_start(l, wake, NULL) == -EALREADY);
-    start(l, "local a, b = lull.net.pair() lull.spawn(function() lull.sleep(0.002) "
-             "b:write 'x' end) say(a:read(1)) lull.sleep(0) say 'y'");
-    int rc;
-    unsigned steps = 0;
-    do {
-        wait_for_wake();
-        rc = step(l);
-        steps++;
-    } while (rc == LULL_STEP_IDLE);
-    CHECK(rc == LULL_STEP_DONE && has_said("x,y") && steps <= 6);
-    CHECK(lull_call(l, called, (char *)"called", 0) == 0);
-    wait_for_wake();
-    step(l);
-    CHECK(has_said("called"));
-    lull_guest_stop(l);
-    lull_close(l, 0);
-}
-
 int main(void)
 {
     runs_to_the_end();
@@ -325,6 +270,5 @@ int main(void)
     says_how_long_the_host_may_sleep();
     its_descriptor_is_in_step();
     may_be_called_from_anywhere();
-    is_a_guest();
     return report("embed_drive");
 }

@@ -2,7 +2,6 @@
 #include "embed/host.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 
 static unsigned open_descriptors(void)
 {
@@ -235,29 +234,6 @@ static void thousands_come_and_go(void)
     CHECK(account.bytes == 0 && open_descriptors() == before);
 }
 
-/* ---- two threads ------------------------------------------------------------------------ */
-
-static void *live(void *ud)
-{
-    lull *l = open_with(ud);
-    start(l, "local q, n = lull.queue(1), 0 lull.spawn(function() for i = 1, 200 do q:put(i) "
-             "end q:close() end) for v in q:items() do n = n + v lull.sleep(0) end "
-             "assert(n == 20100) local a, b = lull.net.pair() lull.spawn(function() "
-             "a:write 'x' end) assert(b:read(1) == 'x')");
-    CHECK(lull_run(l) == LULL_STEP_DONE);
-    lull_close(l, 0);
-    return NULL;
-}
-
-static void threads_know_nothing_of_each_other(void)
-{
-    pthread_t threads[4];
-    for (int i = 0; i < 4; i++)
-        pthread_create(&threads[i], NULL, live, NULL);
-    for (int i = 0; i < 4; i++)
-        pthread_join(threads[i], NULL);
-}
-
 static void refuses_what_it_cannot(void)
 {
     lull *l = NULL;
@@ -284,7 +260,6 @@ int main(void)
     ends_in_every_order();
     closes_from_inside();
     thousands_come_and_go();
-    threads_know_nothing_of_each_other();
     refuses_what_it_cannot();
     return report("embed_life");
 }
