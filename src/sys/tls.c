@@ -23,6 +23,7 @@
 enum {
     RECORD = SSL3_RT_MAX_PLAIN_LENGTH,
     RECORDS = 16,         /* of one call before others get a turn */
+    TALK = 1000,          /* records without a byte in them that a peer may send */
     OUT_LIMIT = 256 << 10 /* no peer makes us keep more answers than that */
 };
 
@@ -40,7 +41,8 @@ static int bio_read(BIO *bio, char *data, int size)
         return (int)early;
     }
     int n = t->ended ? t->recv_error : lull_io_recv(t->loop, t->io, data, (size_t)size);
-    if (n == -EAGAIN) {
+    t->dry = n == -EAGAIN;
+    if (t->dry) {
         BIO_set_retry_read(bio);
         return -1;
     }
@@ -319,6 +321,19 @@ static int end_of_receiving(struct sys_tls *t, int rc)
     return t->in_error = rc;
 }
 
+/* OpenSSL comes back after every record, so that none who talks without saying anything
+   keeps us in there.  Only where the system has no more there is reason to wait. */
+static bool goes_on(struct sys_tls *t)
+{
+    if (t->dry)
+        return false;
+    if (++t->talk < TALK)
+        return true;
+    snprintf(t->why, sizeof t->why, "too many records without data");
+    end_of_receiving(t, -SYS_ETLS);
+    return true;
+}
+
 int sys_tls_recv(struct sys_tls *t, lull_loop *loop, char *data, size_t size)
 {
     size_t done = 0, n;
@@ -329,9 +344,13 @@ int sys_tls_recv(struct sys_tls *t, lull_loop *loop, char *data, size_t size)
     ERR_clear_error();
     while (done < size && !t->in_ended) {
         int ok = SSL_read_ex(t->ssl, data + done, size - done, &n);
-        if (ok == 1)
+        if (ok == 1) {
             done += n;
-        else if (end_of_receiving(t, outcome(t, ok)) == -EAGAIN)
+            t->talk = 0;
+            continue;
+        }
+        rc = end_of_receiving(t, outcome(t, ok));
+        if (rc == -EAGAIN && !goes_on(t))
             return done > 0 ? (int)done : -EAGAIN;
     }
     return done > 0 ? (int)done : t->in_error;
