@@ -568,6 +568,32 @@ function scenarios.modules()
 end
 
 -- What nobody has looked at; noting it needs no memory.
+-- The memory of a thread is its own; what runs out is that of who talks to it.
+function scenarios.threads()
+  local thread = lull.thread
+  local twice, list = thread.call(function(n, t) return 2 * n, { t, t } end, 4, { "x" })
+  same(8, twice)
+  same(list[1], list[2])
+  same("broken", failure(thread.call, function() error("broken", 0) end))
+  local t <close> = assert(thread.spawn(function()
+    local inside = require "lull.thread"
+    for v in inside.receive do inside.send(v) end
+    error({ 1 }, 0)
+  end))
+  -- who watches over it may have no memory either: then it has been interrupted
+  local function receive() return t:receive() or t:await() end
+  local receiver = lull.spawn(receive)
+  for i = 1, 3 do
+    if not t:send { i, ("x"):rep(300 * i) } then t:await() end
+  end
+  same(1, receiver:await()[1])
+  same(2, receive()[1])
+  t:finish()
+  same(3, receive()[1])
+  same(nil, t:receive())
+  same(1, failure(t.await, t)[1])
+end
+
 local core, reports = require "lull.core", nil
 
 local function note(err)
@@ -590,7 +616,8 @@ local function run(name)
 end
 
 -- Loaded before: how modules come in when memory is short is another scenario.
-for _, name in ipairs {"lock", "queue", "task_local", "gather", "process", "signal"} do
+for _, name in ipairs {"lock", "queue", "task_local", "gather", "process", "signal",
+                       "thread"} do
   assert(lull[name])
 end
 
