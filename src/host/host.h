@@ -33,6 +33,7 @@ struct lull {
     bool doomed;         /* to be closed when the drive comes back */
     bool stopped;        /* lull_stop was called */
     bool failed;         /* a failure was kept that no step has told of */
+    bool lost;           /* one for which there was no memory */
     bool ending;         /* lull_close is at work */
     int64_t grace;       /* that of the close */
     int error;           /* why there is no loop, while opening */

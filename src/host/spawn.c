@@ -105,8 +105,10 @@ static int tell(lua_State *L)
 /* (error): of a callback */
 static int report(lua_State *L)
 {
+    struct runtime *rt = lull_pushruntime(L);
+    lua_pushvalue(L, 1);
     lua_pushnil(L);
-    lull_report(L, lull_runtime(L), 0);
+    lull_report(L, rt, 0);
     return 0;
 }
 

@@ -2,6 +2,8 @@
    kept until a step has come back; and tasks that run for too long. */
 #include "host.h"
 
+#define NO_MEMORY "not enough memory" /* as Lua says it */
+
 enum { KEPT = 100 };
 
 static const char kept_key, taken_key;
@@ -17,6 +19,10 @@ static int to_text(lua_State *L)
 static const char *push_text(lua_State *L, int i)
 {
     i = lua_absindex(L, i);
+    if (lua_type(L, i) == LUA_TSTRING) {
+        lua_pushvalue(L, i);
+        return lua_tostring(L, i);
+    }
     lua_pushcfunction(L, to_text);
     lua_pushvalue(L, i);
     if (lua_pcall(L, 1, 1, 0) != LUA_OK || lua_type(L, -1) != LUA_TSTRING) {
@@ -58,26 +64,63 @@ static void keep(lua_State *L, lull_task number)
     lua_pop(L, 1);
 }
 
+struct story {
+    lull *l;
+    lull_failure f;
+};
+
+/* (story, error, traceback, Task): leaves name, message and traceback on the stack. */
+static int find_words(lua_State *L)
+{
+    struct story *s = lua_touserdata(L, 1);
+    s->f.name = push_name(L, s->l->rt, 4, &s->f.task);
+    s->f.message = push_text(L, 2);
+    lua_pushvalue(L, 3);
+    return 3;
+}
+
+/* (story, name, message, traceback) */
+static int keep_words(lua_State *L)
+{
+    struct story *s = lua_touserdata(L, 1);
+    keep(L, s->f.task);
+    return 0;
+}
+
+static bool call_protected(lua_State *L, lua_CFunction f, struct story *s, int i, int n)
+{
+    lua_pushcfunction(L, f);
+    lua_pushlightuserdata(L, s);
+    for (int j = 0; j < 3; j++)
+        lua_pushvalue(L, i + j);
+    bool well = lua_pcall(L, 4, n, 0) == LUA_OK;
+    if (!well)
+        lua_pop(L, 1);
+    return well;
+}
+
+/* Where there is no memory for words the failure is told all the same. */
 void lull_tell_host(lua_State *L, lull *l, int i)
 {
-    lull_failure f = {.size = sizeof f};
+    struct story s = {.l = l, .f = {.size = sizeof s.f}};
     int top = lua_gettop(L);
-    luaL_checkstack(L, 16, NULL);
-    if (l->options.on_error == NULL) { /* whatever memory there is, the step will tell */
+    luaL_checkstack(L, 20, NULL);
+    if (l->options.on_error == NULL) {
         l->failed = true;
         lull_loop_stop(l->loop);
     }
-    f.name = push_name(L, l->rt, i + 2, &f.task);
-    f.message = push_text(L, i);
-    f.traceback = lua_tostring(L, i + 1);
-    if (l->options.on_error == NULL) {
-        lua_pushvalue(L, i + 1);
-        keep(L, f.task);
-    } else {
-        lua_pushvalue(L, i);
-        f.L = L;
-        l->options.on_error(l, &f);
+    bool told = call_protected(L, find_words, &s, i, 3);
+    s.f.traceback = told ? lua_tostring(L, -1) : NULL;
+    if (!told) {
+        s.f.name = s.f.task ? "task" : "callback";
+        s.f.message = lua_type(L, i) == LUA_TSTRING ? lua_tostring(L, i) : NO_MEMORY;
     }
+    if (l->options.on_error != NULL) {
+        lua_pushvalue(L, i);
+        s.f.L = L;
+        l->options.on_error(l, &s.f);
+    } else if (!told || !call_protected(L, keep_words, &s, top + 1, 0))
+        l->lost = true;
     lua_settop(L, top);
 }
 
@@ -112,9 +155,10 @@ bool lull_take_failure(lull *l, lull_failure *out)
     if (l->L == NULL)
         return false;
     int rc = lull_protected(l, take, &f);
-    if (rc < 0) {
+    if (rc < 0 || (f.message == NULL && l->lost)) {
         f.name = "callback";
-        f.message = "not enough memory";
+        f.message = NO_MEMORY;
+        l->lost = false;
     }
     f.size = size;
     memcpy(out, &f, size);
