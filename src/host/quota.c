@@ -26,6 +26,7 @@ struct watch {
     int64_t ns, deadline; /* of the step on the real clock, or 0 */
     bool offended;    /* who runs now has been given an error for it */
     bool cancelled;   /* who runs now has been told of his cancellation */
+    bool armed;       /* the alarm is */
     bool endless;     /* it is a run, not a step: whoever a signal finds had his share */
     lull_waiter teller; /* tells of who was set aside, outside of him */
     lull_task told;
@@ -192,7 +193,6 @@ static void caught(lua_State *L, lua_Debug *ar)
     struct watch *w = watch_of(L, &rt);
     lua_sethook(L, NULL, 0, 0);
     if (w != NULL) {
-        w->cancelled = false; /* there are no slices: nobody counts */
         judge(L, w, rt, caught);
     }
 }
@@ -206,12 +206,23 @@ static void catch(void)
         lua_sethook(L, caught, LUA_MASKCOUNT, 1);
 }
 
+/* Two system calls that a step is spared in which nobody runs. */
+static void set_alarm(struct watch *w)
+{
+    int64_t slice = w->l->ending ? RETRY : SLICE;
+    if (w->alarm == NULL || w->armed || (w->ns == 0 && !w->endless))
+        return;
+    w->armed = true;
+    sys_alarm_set(w->alarm, w->endless ? slice : w->ns, w->endless ? slice : RETRY);
+}
+
 static void next_slice(lull_loop *loop, lull_waiter *waiter)
 {
     (void)waiter;
     struct watch *w = ((struct runtime *)lull_loop_user(loop))->object->host->watch;
     w->ran = 0;
     w->offended = w->cancelled = false;
+    set_alarm(w);
 }
 
 /* ---- opening ------------------------------------------------------------------------ */
@@ -227,12 +238,12 @@ int lull_open_watch_of(lull *l)
     w->l = l;
     l->watch = w;
     lull_waiter_init(&w->teller, tell_slow);
+    lull_loop_probe(l->loop, next_slice);
     if (l->options.preempt == LULL_PREEMPT_SIGNAL)
         return sys_alarm_new(&w->alarm, l->options.preempt_signal, catch);
     l->rt->hook = counted;
     lua_sethook(l->L, counted, LUA_MASKCOUNT, CHUNK); /* coroutines inherit it */
     lua_sethook(l->main, counted, LUA_MASKCOUNT, CHUNK);
-    lull_loop_probe(l->loop, next_slice);
     return 0;
 }
 
@@ -252,12 +263,6 @@ void lull_close_watch_of(lull *l)
     lull_host_free(l, w, sizeof *w);
 }
 
-static void set_alarm(struct watch *w, int64_t first, int64_t again)
-{
-    if (w->alarm != NULL)
-        sys_alarm_set(w->alarm, first, again);
-}
-
 void lull_watch_step(lull *l, const lull_budget *budget)
 {
     struct watch *w = l->watch;
@@ -272,24 +277,21 @@ void lull_watch_step(lull *l, const lull_budget *budget)
     w->limit = b.instructions;
     w->ns = b.ns;
     w->deadline = l->deadline;
-    if (b.ns > 0)
-        set_alarm(w, b.ns, RETRY);
 }
 
 void lull_watch_run(lull *l)
 {
     lull_watch_step(l, NULL);
-    if (l->watch == NULL)
-        return;
-    l->watch->endless = true;
-    int64_t slice = l->ending ? RETRY : SLICE;
-    set_alarm(l->watch, slice, slice);
+    if (l->watch != NULL)
+        l->watch->endless = true;
 }
 
 void lull_unwatch(lull *l)
 {
     struct watch *w = l->watch;
     l->deadline = 0;
-    if (w != NULL && (w->ns > 0 || w->endless))
-        set_alarm(w, 0, 0);
+    if (w == NULL || !w->armed)
+        return;
+    w->armed = false;
+    sys_alarm_set(w->alarm, 0, 0);
 }
