@@ -187,8 +187,10 @@ static void set_library(lua_State *L, int i)
 
 static int push_arguments(lua_State *L)
 {
-    if (lua_getglobal(L, "arg") != LUA_TTABLE)
+    if (lua_getglobal(L, "arg") != LUA_TTABLE) {
+        loading = true;
         luaL_error(L, "'arg' is not a table");
+    }
     int n = (int)luaL_len(L, -1), table = lua_gettop(L);
     luaL_checkstack(L, n + 3, "too many arguments to script");
     for (int i = 1; i <= n; i++)
