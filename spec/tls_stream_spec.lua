@@ -318,8 +318,8 @@ describe("under TLS", function()
         it("of reading, by ourselves, is a clean one", on(function()
           local a = ends()
           a:shutdown "read"
-          assert.is_nil(a:read())
-          assert.is_nil(a:read_some())
+          assert.same({n = 1}, table.pack(a:read()))
+          assert.same({n = 1}, table.pack(a:read_some()))
         end))
 
         it("that nobody told is a failure, each time", on(function()
@@ -366,6 +366,22 @@ describe("under TLS", function()
           local b = leave()
           collectgarbage()
           collectgarbage()
+          assert.is_nil(b:read())
+        end))
+
+        it("is told late where there is no room for it", on(function()
+          -- how many flushed writes fit into the sockets, when nobody reads
+          local function count(a, most)
+            a:settimeout(0)
+            local n = 0
+            while n < most and a:write(("x"):rep(200)) and a:flush() do n = n + 1 end
+            return n
+          end
+          local room = count(narrow(), 10000)
+          local a, b = narrow()
+          assert.equal(room, count(a, room))
+          a:close()
+          assert.equal(200 * room, #b:read "a")
           assert.is_nil(b:read())
         end))
 
@@ -517,22 +533,70 @@ describe("under TLS", function()
           assert.equal("last words", b:read "a")
         end))
 
-        it("fails for all who wait", on(function()
-          local a, b = strangers()
-          b:write "x"
-          local tasks = {
-            lull.spawn(b.flush, b), lull.spawn(b.handshake, b), lull.spawn(b.read, b),
-          }
-          lull.sleep(1)
-          a:write "GET / HTTP/1.0\r\n\r\n"
-          for _, task in ipairs(tasks) do
-            local code, message = failure(task:await())
-            assert.equal("ETLS", code)
-            assert.matches("http request", message)
+        it("fails for all who wait, in any order", function()
+          for seed = 1, 10 do
+            run(function()
+              local a, b = strangers()
+              b:write "x"
+              local tasks = {
+                lull.spawn(b.flush, b), lull.spawn(b.handshake, b), lull.spawn(b.read, b),
+              }
+              lull.sleep(1)
+              a:write "GET / HTTP/1.0\r\n\r\n"
+              for _, task in ipairs(tasks) do
+                local code, message = failure(task:await())
+                assert.equal("ETLS", code)
+                assert.matches("http request", message)
+              end
+              assert.has_error(function() b:read() end, "attempt to use a closed stream")
+              assert.is_nil(a:read_some())
+            end, {selector = backend, seed = seed})
           end
-          assert.has_error(function() b:read() end, "attempt to use a closed stream")
-          assert.is_nil(a:read_some())
+        end)
+
+        it("may bring a reader what somebody else has received", on(function()
+          local a, b = plain()
+          local raw, meanwhile = plain()
+          local client = lull.spawn(function()
+            assert(start_client(raw))
+            raw:write "for the reader\n"
+          end)
+          local server = lull.spawn(start_server, b)
+          a:write(meanwhile:read_some())
+          lull.sleep(1)
+          server:close()
+          local reader = lull.spawn(b.read, b)
+          meanwhile:write(a:read_some())
+          client:await()
+          lull.sleep(1)
+          a:write(meanwhile:read_some())
+          assert.equal(b, b:try_write "and this in between")
+          assert.equal("for the reader", reader:await())
         end))
+
+        it("goes on when there is room for it, also for a reader", function()
+          run(function()
+            local name = certificates.path "long.pem"
+            local file <close> = assert(io.open(certificates.path "server.pem"))
+            local certificate = file:read "a"
+            certificates.write("long.pem", certificate:rep(60))
+            local socket = assert(net.socket "inet")
+            socket:setoption("sndbuf", 1)
+            assert(socket:bind("127.0.0.1", 0))
+            assert(socket:listen(5))
+            local listener <close> = core.listener(socket, nil, core.tls({
+              cert_file = name, key_file = certificates.path "server.key",
+            }, true))
+            local near = assert(net.socket "inet")
+            near:setoption("rcvbuf", 1)
+            assert(near:connect(listener:local_address()))
+            local a, b = core.stream(near), assert(listener:accept())
+            local reader = lull.spawn(b.read, b)
+            assert(start_client(a))
+            a:write "hello\n"
+            assert.equal("hello", reader:await())
+          end, {selector = backend, real = true})
+        end)
 
         it("can be cut short by closing", on(function()
           local a, b = strangers()

@@ -143,11 +143,8 @@ static void come_to_end(lua_State *L, lull_loop *loop, struct stream *s)
     s->flags &= (uint8_t)~STREAM_HELD;
     if (s->flags & STREAM_LINGERING)
         lull_stream_finish(L, s);
-    else if (s->flags & STREAM_SHUT && s->out_error == 0) {
+    else if (s->flags & STREAM_SHUT && s->out_error == 0)
         fail(s, sys_shutdown(s->io.watch.fd, LULL_WRITE));
-        if (s->tls)
-            sys_tls_shut(s->tls, LULL_WRITE);
-    }
 }
 
 static int wait_to_send(lull_loop *loop, struct stream *s)

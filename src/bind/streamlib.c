@@ -375,7 +375,7 @@ static void shut_tls(lua_State *L, struct stream *s, unsigned how)
     if (loop == NULL)
         luaL_error(L, "no loop is running");
     if (how & LULL_READ)
-        sys_tls_shut(s->tls, LULL_READ);
+        sys_tls_deafen(s->tls);
     if (how & LULL_WRITE && !(s->flags & STREAM_SHUT)) {
         s->flags |= STREAM_SHUT;
         lull_stream_push(L, loop, s);

@@ -265,7 +265,7 @@ static int handshakek(lua_State *L, int status, lua_KContext rc)
     int why = is_through(s) ? 0 : lull_stream_writer(s, (int)rc);
     if (why == 0 && !is_through(s)) {
         lull_stream_push(L, s->rt->loop, s);
-        why = is_through(s) ? 0 : lull_stream_writer(s, 0);
+        why = lull_stream_writer(s, 0);
     }
     if (why < 0)
         return lull_stream_fail(L, s, why);

@@ -87,9 +87,9 @@ int sys_tls_notify(struct sys_tls *t, lull_loop *loop)
     return -ENOSYS;
 }
 
-void sys_tls_shut(struct sys_tls *t, unsigned how)
+void sys_tls_deafen(struct sys_tls *t)
 {
-    (void)t, (void)how;
+    (void)t;
 }
 
 bool sys_tls_shaken(const struct sys_tls *t)

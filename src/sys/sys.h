@@ -344,7 +344,7 @@ int sys_tls_recv(struct sys_tls *t, lull_loop *loop, char *data, size_t size);
 int sys_tls_send(struct sys_tls *t, lull_loop *loop, const char *data, size_t size);
 int sys_tls_flush(struct sys_tls *t, lull_loop *loop); /* what is unsent */
 int sys_tls_notify(struct sys_tls *t, lull_loop *loop); /* tells the peer that we end */
-void sys_tls_shut(struct sys_tls *t, unsigned how); /* so io has been shut down */
+void sys_tls_deafen(struct sys_tls *t); /* io no longer receives: that is no truncation */
 
 bool sys_tls_shaken(const struct sys_tls *t);  /* is the handshake done? */
 int sys_tls_failure(const struct sys_tls *t);  /* what has ended it, or 0 */

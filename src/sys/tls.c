@@ -72,7 +72,7 @@ static int bio_write(BIO *bio, const char *data, int size)
     struct sys_tls *t = BIO_get_data(bio);
     int n = 0;
     BIO_clear_retry_flags(bio);
-    if (t->mute || t->out_error)
+    if (t->out_error)
         return size;
     if (buffer_size(&t->out) == 0)
         n = lull_io_send(t->loop, t->io, data, (size_t)size);
@@ -403,20 +403,20 @@ int sys_tls_flush(struct sys_tls *t, lull_loop *loop)
 
 int sys_tls_notify(struct sys_tls *t, lull_loop *loop)
 {
-    if (!t->shaken || t->out_error || t->mute ||
-        SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN)
-        return t->shaken && !t->out_error && buffer_size(&t->out) > 0 ? -EAGAIN : 0;
-    t->loop = loop;
-    ERR_clear_error();
-    SSL_shutdown(t->ssl);
-    ERR_clear_error();
-    return buffer_size(&t->out) > 0 ? -EAGAIN : 0;
+    if (!t->shaken || t->out_error)
+        return 0;
+    if (!(SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN)) {
+        t->loop = loop;
+        ERR_clear_error();
+        SSL_shutdown(t->ssl);
+        ERR_clear_error();
+    }
+    return sys_tls_unsent(t) ? -EAGAIN : 0;
 }
 
-void sys_tls_shut(struct sys_tls *t, unsigned how)
+void sys_tls_deafen(struct sys_tls *t)
 {
-    t->deaf = t->deaf || how & LULL_READ;
-    t->mute = t->mute || how & LULL_WRITE;
+    t->deaf = true;
 }
 
 /* ---- questions ---------------------------------------------------------------------- */

@@ -41,7 +41,7 @@ struct sys_tls {
     bool shaken;          /* the handshake is done */
     bool ended, in_ended; /* no more comes from the system; from the peer */
     bool dry;             /* the system had nothing when last asked */
-    bool deaf, mute;      /* shut down by ourselves */
+    bool deaf;            /* receiving was shut down by ourselves */
     char *key;            /* for sessions to be resumed */
     char *name;           /* that a client has sent, or NULL */
     char why[SYS_WHY];
