@@ -178,6 +178,20 @@ static void memory_is_an_error(void)
     lull_close(l, 0);
 }
 
+static void descriptors_are_an_error(void)
+{
+    lull_options o = {.size = sizeof o, .descriptors = 3};
+    lull *l = open_with(&o);
+    start(l, "local a, b = lull.net.pair() say(select(3, lull.net.pair())) "
+             "local c = lull.net.listen('127.0.0.1', 0) "
+             "say(select(3, lull.net.connect(c:local_address()))) "
+             "say(select(3, lull.fs.open('/dev/null'))) a:close() lull.sleep(0) "
+             "say(io.type(lull.fs.open('/dev/null')) or 'file') ");
+    finish(l);
+    CHECK(has_said("EMFILE,EMFILE,EMFILE,file"));
+    lull_close(l, 0);
+}
+
 /* ---- reach ------------------------------------------------------------------------------ */
 
 static void a_sandbox_has_no_way_out(void)
@@ -248,6 +262,7 @@ int main(void)
     }
     a_run_is_fair_too();
     memory_is_an_error();
+    descriptors_are_an_error();
     a_sandbox_has_no_way_out();
     sandboxes_do_not_spoil_the_modules();
     return report("embed_quota");

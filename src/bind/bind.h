@@ -82,6 +82,7 @@ struct runtime {
     } idle;
     unsigned char *owned; /* a bit for each descriptor that an object of lull owns */
     int owned_size;
+    unsigned open, max_open; /* how many these are, and may be (0: any number) */
     struct loop *loops;  /* every open loop */
     char *scratch;       /* see lull_scratch; NULL while somebody has it */
     struct worker *worker; /* whose state this is, when it runs on a thread: worker.c */
@@ -150,6 +151,8 @@ void *lull_check(lua_State *L, struct runtime *rt, int i, enum lull_class c);
    says so as long as it is open. */
 void lull_own(struct runtime *rt, int fd, bool owned);
 bool lull_owned(const struct runtime *rt, int fd);
+/* May n more be opened?  -EMFILE: the host does not allow it; else 0. */
+int lull_admit(const struct runtime *rt, unsigned n);
 
 /* Keeps the value on top of the stack alive under a key (pops it), pushes it, lets it
    go.  lull_release allocates nothing, so it is safe anywhere. */

@@ -2,6 +2,7 @@
    classes, what is kept alive, and the modules in Lua that are compiled in. */
 #include "bind.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -179,7 +180,14 @@ void lull_own(struct runtime *rt, int fd, bool owned)
         rt->owned_size = size;
     }
     unsigned char bit = (unsigned char)(1 << fd % 8);
+    if (owned != ((rt->owned[fd / 8] & bit) != 0))
+        rt->open += owned ? 1 : -1u;
     rt->owned[fd / 8] = (unsigned char)(owned ? rt->owned[fd / 8] | bit : rt->owned[fd / 8] & ~bit);
+}
+
+int lull_admit(const struct runtime *rt, unsigned n)
+{
+    return rt->max_open > 0 && rt->open + n > rt->max_open ? -EMFILE : 0;
 }
 
 bool lull_owned(const struct runtime *rt, int fd)

@@ -13,7 +13,9 @@ static int datagram(lua_State *L)
     int family = luaL_checkoption(L, 1, NULL, families) + SYS_INET;
     bool v6only = lua_toboolean(L, 2);
     struct sock *s = lull_newsock(L, LULL_DATAGRAM);
-    int fd = sys_socket((enum sys_family)family, SYS_DGRAM);
+    int fd = lull_admit(lull_runtime(L), 1);
+    if (fd == 0)
+        fd = sys_socket((enum sys_family)family, SYS_DGRAM);
     if (fd < 0)
         return lull_pushfail(L, fd, NULL);
     lull_sock_open(L, s, fd, family, SYS_DGRAM);

@@ -215,6 +215,8 @@ static int open_(lua_State *L)
     luaL_argcheck(L, flags >= 0, FS_OTHER, "invalid mode");
     if (lua_toboolean(L, 3))
         flags |= O_EXCL;
+    if (lull_admit(lull_runtime(L), 1) < 0)
+        return lull_pushfail(L, -EMFILE, lua_tostring(L, FS_PATH));
     lua_settop(L, FS_PATH);
     lua_pushinteger(L, flags);
     return lull_fs_call(L);

@@ -84,7 +84,9 @@ static int take(lua_State *L, lull_loop *loop, struct listener *l)
         lua_setiuservalue(L, 1, SPARE);
     }
     struct sys_address peer = {.size = SYS_ADDRESS};
-    int fd = lull_io_accept(loop, &l->io, peer.bytes, &peer.size);
+    int fd = lull_admit(lull_runtime(L), 1);
+    if (fd == 0)
+        fd = lull_io_accept(loop, &l->io, peer.bytes, &peer.size);
     if (fd < 0)
         return fd;
     lull_stream_open(L, lua_touserdata(L, -1), fd, &peer);

@@ -321,6 +321,8 @@ static int acceptk(lua_State *L, int status, lua_KContext rc)
     struct sock *s = tosock(L);
     int fd = lull_sock_again(s, rc);
     if (fd == 0)
+        fd = lull_admit(lull_runtime(L), 1);
+    if (fd == 0)
         fd = lull_io_accept(lull_runtime(L)->loop, &s->io, NULL, NULL);
     if (fd == -EAGAIN)
         return lull_sock_await(L, s, LULL_READ, acceptk);

@@ -338,7 +338,9 @@ static int newsocket(lua_State *L)
     int family = luaL_checkoption(L, 1, NULL, families) + SYS_INET;
     int type = luaL_checkoption(L, 2, "stream", types);
     struct sock *s = lull_newsock(L, LULL_SOCKET);
-    int fd = sys_socket((enum sys_family)family, (enum sys_type)type);
+    int fd = lull_admit(lull_runtime(L), 1);
+    if (fd == 0)
+        fd = sys_socket((enum sys_family)family, (enum sys_type)type);
     if (fd < 0)
         return lull_pushfail(L, fd, NULL);
     lull_sock_open(L, s, fd, family, type);
@@ -365,7 +367,9 @@ static int newpair(lua_State *L)
 {
     int fd[2], type = luaL_checkoption(L, 1, "stream", types);
     struct sock *a = lull_newsock(L, LULL_SOCKET), *b = lull_newsock(L, LULL_SOCKET);
-    int rc = sys_pair((enum sys_type)type, fd);
+    int rc = lull_admit(lull_runtime(L), 2);
+    if (rc == 0)
+        rc = sys_pair((enum sys_type)type, fd);
     if (rc < 0)
         return lull_pushfail(L, rc, NULL);
     lull_sock_open(L, a, fd[0], SYS_UNIX, type);

@@ -121,7 +121,9 @@ static int watcher(lua_State *L)
     lua_pushlightuserdata(L, (void *)&adding);
     lua_pushvalue(L, -3);
     lua_pushcclosure(L, lull_fs_call, 3);
-    int fd = sys_watch_new();
+    int fd = lull_admit(w->rt, 1);
+    if (fd == 0)
+        fd = sys_watch_new();
     if (fd < 0)
         return lull_pushfail(L, fd, NULL);
     w->shared = sys_file_new(fd);

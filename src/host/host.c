@@ -195,6 +195,7 @@ static int open_loop(lua_State *L)
     rt->loop = l->loop;
     rt->object = l->object;
     l->object->max_tasks = o.tasks;
+    rt->max_open = o.descriptors;
     l->object->debug = o.on_slow != NULL && o.slow > 0;
     l->object->slow = o.slow;
     if (sys_door_open(&l->door, l->loop) < 0)
