@@ -5,7 +5,7 @@
 local test = require "lull.test"
 
 local modules = {"primitives", "groups", "network", "dns", "protocol", "process", "tls",
-  "files", "threads"}
+  "files", "threads", "clock"}
 
 -- Where garbage is collected before every resume, fewer must do.
 local patient = not (os.getenv "LULL_BUILD" or ""):find "stress$"

@@ -143,6 +143,9 @@ static void leave_nap(struct clock *c, struct nap *nap)
         heap_remove(&c->naps, &nap->node);
     nap->next = c->idle;
     c->idle = nap;
+    lull_loop *loop = c->naps.count == 0 ? lull_loop_with(c->rt, c->loop) : NULL;
+    if (loop != NULL)
+        lull_timer_stop(loop, &c->timer);
 }
 
 /* Wakes whoever nap stands for; it is out of the heap. */
