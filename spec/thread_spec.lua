@@ -197,6 +197,11 @@ describe("a call", function()
         busy(function() while true do pcall(function() while true do end end) end end),
         busy(function() coroutine.wrap(function() while true do end end)() end),
         function() while true do coroutine.wrap(function() local _ = {} end)() end end,
+        busy(function()
+          while true do
+            coroutine.resume(coroutine.create(function() while true do end end))
+          end
+        end),
         function() local s = "" while true do s = (s .. "x"):sub(-100) end end,
         busy(function()
           local t = setmetatable({}, {__index = function(_, k) return k end})
@@ -456,6 +461,15 @@ describe("a thread", function()
           assert.matches("ended", tostring(t))
         end
       end
+    end)
+  end)
+
+  it("is interrupted too when it is cancelled before its task has begun", function()
+    run(function()
+      local t = thread.spawn(function() while true do local _ = {} end end)
+      t:cancel()
+      while not tostring(t):find "ended" do lull.sleep(0.001) end
+      assert.is_true(t:cancelled())
     end)
   end)
 
