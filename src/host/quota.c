@@ -14,6 +14,8 @@ enum {
     CHUNK = 1000, /* instructions from one look to the next */
     OVERTIME = 10, /* how often the budget, where Lua cannot suspend, until an error */
     PATIENCE = 100, /* cancellations caught without an await in between, until the hard way */
+    CHANCE = 1, /* how often who is cancelled may be met before it is no chance any more */
+    CLEANUP = 3, /* the same while he cleans up */
     SLICE = 10000000, /* ns of a run between two signals */
     RETRY = 1000000   /* ns until the next, when a step is over its time */
 };
@@ -61,19 +63,21 @@ static void tell_slow(lull_loop *loop, lull_waiter *waiter)
     lull_protected(w->l, tell, w);
 }
 
-/* Has it been told of t before?  Notes it; raises where there is no memory. */
-static bool is_known(lua_State *L, struct runtime *rt, struct task *t)
+/* How often before has this happened to t?  Notes it; raises where there is no memory. */
+static lua_Integer count(lua_State *L, struct runtime *rt, struct task *t, const char *what)
 {
     lull_pushtask(L, rt, t);
     lull_pushextra(L, -1);
-    bool known = lua_getfield(L, -1, "preempted") != LUA_TNIL;
-    lua_pushboolean(L, true);
-    lua_setfield(L, -3, "preempted");
+    lua_getfield(L, -1, what);
+    lua_Integer n = lua_tointeger(L, -1);
+    lua_pushinteger(L, n + 1);
+    lua_setfield(L, -3, what);
     lua_pop(L, 3);
-    return known;
+    return n;
 }
 
-/* Who was set aside has not come to an await since it was cancelled. */
+/* Who computes has not come to an await since it was cancelled.  Not the first time: the
+   end of the budget meets anybody, and cancellation comes at an await, if he comes to one. */
 static int raise_cancel(lua_State *L)
 {
     return lull_raisecancel(L, lull_runtime(L));
@@ -90,15 +94,16 @@ static void set_aside(lua_State *L, struct watch *w, struct runtime *rt)
 {
     struct task *t = rt->task;
     luaL_checkstack(L, 24, NULL);
-    if (t->scope->cancelled && !w->cancelled) { /* he may catch it, and compute on */
+    if (t->scope->cancelled && !w->cancelled &&
+        count(L, rt, t, "late") >= (t->own.delivered ? CLEANUP : CHANCE)) {
         w->cancelled = true;
-        if (t->own.delivered >= PATIENCE)
+        if (t->own.delivered >= PATIENCE) /* he catches it, and computes on */
             t->future.flags |= LULL_CONDEMNED;
         else
             raise_cancel_in(L);
     }
-    if (w->l->options.on_slow != NULL && !is_known(L, rt, t) &&
-        w->teller.status != LULL_PENDING) {
+    if (w->l->options.on_slow != NULL && w->teller.status != LULL_PENDING &&
+        count(L, rt, t, "preempted") == 0) {
         w->told = lull_number_of(t);
         lull_wait(&w->teller);
         lull_wake(rt->loop, &w->teller, 0);
