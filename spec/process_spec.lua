@@ -194,6 +194,16 @@ describe("a child", function()
     end)
   end))
 
+  it("can be closed on another loop", tidy(function()
+    local loop = lull.new_loop()
+    local p = loop:run_until_complete(function() return process.spawn {"sleep", "100"} end)
+    run(function()
+      p:close()
+      assert.same({nil, "SIGTERM"}, {p:wait()})
+    end, real)
+    loop:close()
+  end))
+
   it("that a loop has left behind is reaped when another starts", tidy(function()
     local p = run(function()
       return process.spawn(sh "read x", {stdin = "pipe"})
@@ -421,6 +431,22 @@ describe("the standard files of a child", function()
     end, real)
   end))
 
+  it("can be shut down, though they are pipes", tidy(function()
+    run(function()
+      for _, size in ipairs {10, 1000000} do -- sent at once, or later
+        local p <close> = spawn({"cat"}, {stdin = "pipe", stdout = "pipe"})
+        local text = ("x"):rep(size)
+        p.stdin:try_write(text)
+        assert.equal(p.stdin, p.stdin:shutdown "write")
+        assert.is_true(p.stdout:read "a" == text)
+        assert.equal("EPIPE", select(3, p.stdin:write "more"))
+        assert.equal(p.stdin, p.stdin:shutdown "write")
+        assert.equal(0, p:wait())
+        assert.equal("ENOTSOCK", select(3, p.stdout:shutdown "write"))
+      end
+    end, real)
+  end))
+
   it("are absent, or one and the same", tidy(function()
     run(function()
       local p <close> = spawn(sh "cat; echo out; echo err >&2",
@@ -451,6 +477,15 @@ describe("the standard files of a child", function()
       assert.equal("before\nerr\n", slurp(dir.path .. "/log"))
     end, real)
   end))
+
+  it("may change places", function()
+    local out, err, code = helper.child([[
+      local process = require "lull.process"
+      local p = process.spawn({"sh", "-c", "echo out; echo err >&2"},
+        {stdout = io.stderr, stderr = io.stdout})
+      assert(p:wait() == 0)]], "--real")
+    assert.same({"err\n", "out\n", 0}, {out, err, code})
+  end)
 
   it("block for the child, but not for us", tidy(function()
     run(function()
@@ -820,13 +855,13 @@ describe("a child and us", function()
       helper.turns(1)
       local self = slurp("/proc/self/stat"):match "^(%d+)"
       local storm <close> = spawn(sh("while kill -USR1 $1; do :; done", self))
-      local input = ("0123456789abcdef"):rep(65536)
-      for _ = 1, 3 do
+      local input = ("0123456789abcdef"):rep(20000)
+      for _ = 1, 2 do
         local r = see({"cat"}, {input = input})
         assert.is_true(r.stdout == input)
         assert.equal(0, r.code)
       end
-      while n < 100 do lull.sleep(0.001) end
+      while n < 50 do lull.sleep(0.001) end
       storm:kill "SIGKILL"
       storm:wait()
       counter:close()

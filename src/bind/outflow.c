@@ -133,6 +133,16 @@ static void wake_writers(lull_loop *loop, struct stream *s)
         lull_wake(loop, container_of(s->writers.next, lull_waiter, link), 0);
 }
 
+/* A pipe has no shutdown; one that is only written to can be hung up all the same. */
+int lull_stream_shutdown(struct stream *s, unsigned how)
+{
+    int rc = sys_shutdown(s->io.watch.fd, how);
+    if (rc != -ENOTSOCK || !(how & LULL_WRITE) || !sys_write_only(s->io.watch.fd))
+        return rc;
+    lull_io_close(&s->io);
+    return sys_hang_up(s->io.watch.fd);
+}
+
 /* Nothing waits any more, or nothing can be sent any more. */
 static void come_to_end(lua_State *L, lull_loop *loop, struct stream *s)
 {
@@ -144,7 +154,7 @@ static void come_to_end(lua_State *L, lull_loop *loop, struct stream *s)
     if (s->flags & STREAM_LINGERING)
         lull_stream_finish(L, s);
     else if (s->flags & STREAM_SHUT && s->out_error == 0)
-        fail(s, sys_shutdown(s->io.watch.fd, LULL_WRITE));
+        fail(s, lull_stream_shutdown(s, LULL_WRITE));
 }
 
 static int wait_to_send(lull_loop *loop, struct stream *s)

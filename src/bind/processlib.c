@@ -166,8 +166,12 @@ static void terminate(lua_State *L, struct process *p)
 {
     lull_loop *loop = lull_runtime(L)->loop;
     p->closing = true;
-    if (p->loop == NULL && loop != NULL)
+    if (loop != NULL && p->loop != loop && list_empty(&p->waiters)) {
+        detach(p);
         attach(p, loop);
+    }
+    if (p->loop != NULL)
+        lull_refresh(p->loop); /* somebody may have computed for long */
     int64_t deadline = p->loop ? lull_after(p->loop, p->grace) : 0;
     lull_wait(&p->killer);
     if (p->loop == NULL || p->grace <= 0 ||

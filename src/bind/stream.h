@@ -225,6 +225,9 @@ int lull_stream_writer(const struct stream *s, int rc);
 int lull_stream_await_sent(lua_State *L, struct stream *s, int64_t deadline,
                            lua_KFunction k);
 
+/* Ends a direction, or both, of what has nothing more to send; 0 or -errno. */
+int lull_stream_shutdown(struct stream *s, unsigned how);
+
 /* Forgets what was not sent. */
 void lull_stream_drop(lua_State *L, struct stream *s);
 

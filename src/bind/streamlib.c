@@ -397,7 +397,7 @@ static int stream_shutdown(lua_State *L)
         s->flags |= STREAM_SHUT;
     if (again || pending || s->tls)
         how &= LULL_READ;
-    int rc = how ? sys_shutdown(s->io.watch.fd, how) : 0;
+    int rc = how ? lull_stream_shutdown(s, how) : 0;
     if (rc < 0)
         return lull_stream_fail(L, s, rc);
     lua_settop(L, 1);

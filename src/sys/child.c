@@ -64,6 +64,22 @@ int sys_null(void)
     return above_standard(open("/dev/null", O_RDWR | O_CLOEXEC));
 }
 
+bool sys_write_only(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && (flags & O_ACCMODE) == O_WRONLY;
+}
+
+int sys_hang_up(int fd)
+{
+    int null = sys_null();
+    if (null < 0)
+        return null;
+    int rc = dup3(null, fd, O_CLOEXEC) < 0 ? -errno : 0;
+    close(null);
+    return rc;
+}
+
 int sys_nonblocking(int fd, bool on)
 {
     int flags = fcntl(fd, F_GETFL);

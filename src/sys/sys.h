@@ -230,6 +230,8 @@ void sys_await_write(int fd); /* blocks until it can be written to */
    one of the standard three. */
 int sys_pipe(int fd[2]);
 int sys_null(void);
+bool sys_write_only(int fd);
+int sys_hang_up(int fd); /* the descriptor stays, on /dev/null */
 int sys_nonblocking(int fd, bool on);
 
 struct sys_program {
