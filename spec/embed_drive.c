@@ -169,6 +169,77 @@ static void scripts_called_between_two_steps_may_spawn(void)
     lull_close(l, 0);
 }
 
+static int spawn_at_home(lua_State *L)
+{
+    lull *l = lull_of(L);
+    CHECK(lull_task_spawn(l, L, 0, NULL, NULL) == 0);
+    CHECK(lull_step(l, NULL) == -EBUSY);
+    return 0;
+}
+
+static void a_loop_of_the_script_is_another_one(void)
+{
+    lull *l = open_with(NULL);
+    lua_State *L = lull_state(l);
+    lua_register(L, "spawn_at_home", spawn_at_home);
+    CHECK(luaL_dostring(L, "lull.run(function() lull.spawn(say, 'there') "
+                           "spawn_at_home(function() say(lull.loop() == home) end) "
+                           "lull.sleep(0.001) end)") == LUA_OK);
+    CHECK(has_said("there") && lull_task_count(l) == 1);
+    CHECK(luaL_dostring(L, "home = lull.loop()") == LUA_OK);
+    finish(l);
+    CHECK(has_said("true"));
+    lull_close(l, 0);
+}
+
+static void slow(lull *l, const lull_slow *s)
+{
+    (void)l;
+    CHECK(s->ns > 0 && !s->preempted);
+    snprintf(said, sizeof said, "%s%s", s->name, s->traceback ? "" : " ended");
+}
+
+static void names_who_is_slow(void)
+{
+    lull_options o = {.size = sizeof o, .on_slow = slow, .slow = 1000000};
+    lull *l = open_with(&o);
+    start(l, "lull.sleep(0)");
+    finish(l);
+    CHECK(has_said(""));
+    start(l, "local t = os.clock() while os.clock() < t + 0.003 do end");
+    finish(l);
+    CHECK(has_said("task 2 ended"));
+    start(l, "lull.current():name 'tired' local t = os.clock() "
+             "while os.clock() < t + 0.003 do end lull.sleep(0)");
+    finish(l);
+    CHECK(has_said("task 3 \"tired\""));
+    start(l, "lull.loop():call_soon(function() local t = os.clock() "
+             "while os.clock() < t + 0.003 do end end) lull.sleep(0)");
+    finish(l);
+    CHECK(has_said("callback ended"));
+    lull_close(l, 0);
+}
+
+static int64_t host_now(void *ud)
+{
+    return *(int64_t *)ud;
+}
+
+static void goes_by_the_clock_of_the_host(void)
+{
+    int64_t now = 7000000000;
+    lull_time time = {.now = host_now, .ud = &now};
+    lull_options o = {.size = sizeof o, .clock = &time};
+    lull *l = open_with(&o);
+    start(l, "say(lull.now()) lull.sleep(1) say(lull.now())");
+    CHECK(step(l) == LULL_STEP_IDLE && lull_next_wake(l) == 1000000000);
+    now += 999999999;
+    CHECK(step(l) == LULL_STEP_IDLE && has_said("7.0"));
+    now++;
+    CHECK(step(l) == LULL_STEP_DONE && has_said("8.0"));
+    lull_close(l, 0);
+}
+
 /* ---- between two steps ---------------------------------------------------------------- */
 
 static void says_how_long_the_host_may_sleep(void)
@@ -267,6 +338,9 @@ int main(void)
     reports_a_deadlock_in_a_run_and_not_in_a_step();
     does_not_nest();
     scripts_called_between_two_steps_may_spawn();
+    a_loop_of_the_script_is_another_one();
+    names_who_is_slow();
+    goes_by_the_clock_of_the_host();
     says_how_long_the_host_may_sleep();
     its_descriptor_is_in_step();
     may_be_called_from_anywhere();

@@ -33,7 +33,7 @@ static int begin(lull *l, struct frame *saved)
 {
     if (l->loop == NULL)
         return -ECANCELED;
-    if (l->driving || l->ending || l->object->running)
+    if (l->driving || l->ending || l->rt->object->running)
         return -EBUSY;
     lull_guest_disarm(l);
     *saved = lull_begin_run(l->L, l->rt, l->object);

@@ -70,6 +70,7 @@ int lull_group_admits(lull_group *g, const lull *l, struct group **out)
 }
 
 struct order {
+    lull *l;
     struct group *group;
     const char *reason;
 };
@@ -79,14 +80,14 @@ static int cancel(lua_State *L)
 {
     struct order *o = lua_touserdata(L, 1);
     lua_pushstring(L, o->reason);
-    lull_cancel(L, lull_runtime(L)->loop, lull_scope_of(o->group), -ECANCELED, 2);
+    lull_cancel(L, o->l->loop, lull_scope_of(o->group), -ECANCELED, 2);
     return 0;
 }
 
 void lull_group_cancel(lull_group *g, const char *reason)
 {
-    struct order o = {g->group, reason};
     lull *l = g->part.l;
+    struct order o = {l, g->group, reason};
     if (g->group == NULL || g->cancelled)
         return;
     g->cancelled = true;

@@ -209,10 +209,24 @@ static void begin(struct spawn *s)
         lull_child_daemon(s->l->rt, t);
 }
 
+/* On the host's loop, although a script may just be running another. */
+static int spawn_at_home(struct spawn *s, lua_State *L, int nargs)
+{
+    struct runtime *rt = s->l->rt;
+    lull_loop *loop = rt->loop;
+    struct loop *object = rt->object;
+    rt->loop = s->l->loop;
+    rt->object = s->l->object;
+    int rc = lull_protected_on(L, spawn, s, nargs + 1, 0);
+    rt->loop = loop;
+    rt->object = object;
+    return rc;
+}
+
 static int try_spawn(struct spawn *s, lua_State *L, int nargs)
 {
     lull *l = s->l;
-    int rc = lull_protected_on(L, spawn, s, nargs + 1, 0);
+    int rc = spawn_at_home(s, L, nargs);
     if (s->t == NULL) {
         lull_release(l->L, s->r);
         lull_host_free(l, s->r, sizeof *s->r);
@@ -263,6 +277,7 @@ int lull_task_spawn(lull *l, lua_State *L, int nargs, const lull_task_options *o
 /* ---- one task ----------------------------------------------------------------------- */
 
 struct order {
+    lull *l;
     struct task *t;
     const char *reason;
 };
@@ -272,7 +287,7 @@ static int cancel(lua_State *L)
 {
     struct order *o = lua_touserdata(L, 1);
     lua_pushstring(L, o->reason);
-    lull_cancel(L, lull_runtime(L)->loop, &o->t->own, -ECANCELED, 2);
+    lull_cancel(L, o->l->loop, &o->t->own, -ECANCELED, 2);
     return 0;
 }
 
@@ -280,7 +295,7 @@ int lull_task_cancel(lull *l, lull_task task, const char *reason)
 {
     if (l->loop == NULL || !lua_checkstack(l->L, 8))
         return -ESRCH;
-    struct order o = {lull_pushnumber_task(l->L, l, task), reason};
+    struct order o = {l, lull_pushnumber_task(l->L, l, task), reason};
     if (o.t != NULL && o.t->own.own == 0) {
         if (reason == NULL || lull_protected(l, cancel, &o) < 0)
             lull_scope_cancel(l->loop, &o.t->own, -ECANCELED);
