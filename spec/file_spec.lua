@@ -503,12 +503,13 @@ describe("a file whose caller is cancelled", function()
     local dir <close> = helper.tempdir()
     local path, large = dir.path .. "/file", ("0123456789"):rep(500000)
     run(function()
+      local writing
       local task = lull.spawn(function()
         local f <close> = assert(fs.open(path, "w"))
+        writing = true
         f:write(large, "end")
       end)
-      repeat lull.sleep(0) until fs.stat(path)
-      lull.sleep(0)
+      repeat lull.sleep(0) until writing
       task:cancel()
     end)
     assert.is_true(slurp(path) == large .. "end")

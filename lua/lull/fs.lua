@@ -59,7 +59,8 @@ function fs.open(path, mode)
     core.sleep(PEER)
     file, message, code = raw.open(path, mode)
   end
-  return file, message, code
+  if file then return file end
+  return nil, message, code
 end
 
 -- The whole of a file, as a string.
@@ -100,7 +101,8 @@ local function replace_file(path, data)
   written, message, code = write_and_close(file, data, true)
   if not written then return nil, message, code end
   replaced, message, code = raw.rename(temporary, path)
-  return replaced, message, code
+  if replaced then return true end
+  return nil, message, code
 end
 
 -- Makes data the content of a file.  opts.atomic: others see the old one or the new one.
@@ -147,8 +149,8 @@ local function make_all(path, mode)
     if not made then return nil, why, reason end
     ok, message, code = raw.mkdir(path, mode)
   end
-  if not ok and is_directory(path) then return true end
-  return ok, message, code
+  if ok or is_directory(path) then return true end
+  return nil, message, code
 end
 
 -- opts.parents: with all directories above it, and it may be there; opts.mode: its
@@ -185,7 +187,8 @@ function fs.remove(path, opts)
   check_string(1, "remove", path)
   if not check_options(2, "remove", opts).recursive then return raw.remove(path) end
   local ok, result, message, code = core.pcall(remove_all, path)
-  if ok then return result, message, code end
+  if ok and result then return true end
+  if ok then return nil, message, code end
   code = type(result) == "string" and result:match "^(E%u%w*): "
   if not code then core.rethrow(result) end
   return nil, result, code

@@ -228,6 +228,10 @@ local function arrive(self, directory, name, cookie, is_directory)
     appear(self, directory, name, is_directory)
     return
   end
+  if directory.seen and directory.seen[name] then -- told as created already
+    directory.seen[name] = nil
+    return settle_move(self)
+  end
   self.moving = nil
   local new = name_in(directory, name)
   local replaced = forget(self, directory, name)

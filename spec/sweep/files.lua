@@ -1,4 +1,4 @@
--- Scenarios for spec/sweep_spec.lua: files, pipes, directories, watches.  Whoever is
+-- Scenarios for spec/sweep/check.lua: files, pipes, directories, watches.  Whoever is
 -- cancelled: every byte is read once and in order, what was written is there in one
 -- piece, nothing is half done, and no descriptor and no file stays behind.
 local core = require "lull.core"
