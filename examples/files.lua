@@ -2,9 +2,9 @@
 --
 --   ./run examples/files.lua
 --
--- A system call that reads a file blocks whoever calls it, and no selector can tell when it
--- would not.  So lull has threads for it: the task waits, the thread reads, the loop turns.
--- That it does is shown by a ticker that counts its turns meanwhile.
+-- A system call that reads a file blocks whoever calls it, and no selector can tell when
+-- it would not.  So lull has threads for it: the task waits, the thread reads, the loop
+-- turns.  That it does is shown by a ticker that counts its turns meanwhile.
 
 local lull = require "lull"
 local fs = require "lull.fs"
@@ -27,7 +27,8 @@ end)
 local function beside_the_ticker(what, fn, ...)
   local before = turns
   local result = fn(...)
-  print(what, result, turns - before > 3 and "the ticker went on" or "the ticker stood still")
+  local went_on = turns - before > 3
+  print(what, result, went_on and "the ticker went on" or "the ticker stood still")
 end
 
 beside_the_ticker("written:", function()

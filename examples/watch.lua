@@ -3,8 +3,8 @@
 --   ./run examples/watch.lua
 --
 -- One task watches, another one works.  New directories are watched too, and what was in
--- them before anybody could look is told as well.  In the end the directory is removed, and
--- with it ends the watch.
+-- them before anybody could look is told as well.  In the end the directory is removed,
+-- and with it ends the watch.
 
 local lull = require "lull"
 local fs = require "lull.fs"
