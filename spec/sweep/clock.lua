@@ -1,4 +1,4 @@
--- Scenarios for spec/sweep_spec.lua: who sleeps on clocks that others pause and turn.
+-- Scenarios for spec/sweep/check.lua: who sleeps on clocks that others pause and turn.
 local lull = require "lull"
 
 local function sleepers(case)

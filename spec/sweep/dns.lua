@@ -1,4 +1,4 @@
--- Scenarios for spec/sweep_spec.lua: names, several addresses, datagrams, descriptors
+-- Scenarios for spec/sweep/check.lua: names, several addresses, datagrams, descriptors
 -- passed along.  Whoever is cancelled: no lookup, attempt or descriptor stays behind, and
 -- what was received is received once.
 local connect = require "lull.connect"

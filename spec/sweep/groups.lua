@@ -1,4 +1,4 @@
--- Scenarios for spec/sweep_spec.lua: groups, gather, race, wait, as_completed.  Whoever
+-- Scenarios for spec/sweep/check.lua: groups, gather, race, wait, as_completed.  Whoever
 -- is cancelled, and in whatever order: nobody is left in a group that has been left, no
 -- child is lost, and what is owned comes to its end.
 local lull = require "lull"

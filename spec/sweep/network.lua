@@ -1,4 +1,4 @@
--- Scenarios for spec/sweep_spec.lua: streams, listeners, sockets.  Whoever is cancelled:
+-- Scenarios for spec/sweep/check.lua: streams, listeners, sockets.  Whoever is cancelled:
 -- every byte arrives once and in order, every connection is served or closed, and no
 -- descriptor stays open.  Where time passes there are socket pairs and unix sockets only:
 -- these are as quick as the system call, whereas TCP takes real time.

@@ -1,4 +1,4 @@
--- Scenarios for spec/sweep_spec.lua: what tasks wait on each other with.  Each is run
+-- Scenarios for spec/sweep/check.lua: what tasks wait on each other with.  Each is run
 -- undisturbed, cancelled at every point there is, and in random orders; so each must come
 -- to its end whoever is cancelled, and says by case:always and case:finally what holds.
 local lull = require "lull"

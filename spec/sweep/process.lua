@@ -1,4 +1,4 @@
--- Scenarios for spec/sweep_spec.lua: children and signals.  Whoever is cancelled: no child
+-- Scenarios for spec/sweep/check.lua: children and signals.  Whoever is cancelled: no child
 -- is left running, none unreaped, no descriptor open; and no signal is lost.  A child that
 -- runs keeps the virtual clock from jumping, so all of them end by themselves or are ended.
 local lull = require "lull"

@@ -1,4 +1,4 @@
--- Scenarios for spec/sweep_spec.lua: protocols and transports.  Whoever is cancelled: the
+-- Scenarios for spec/sweep/check.lua: protocols and transports.  Whoever is cancelled: the
 -- callbacks come in their order, connection_lost once and last, nothing is called inside
 -- of a task, and every byte that the protocol gets comes once and in its place.
 local core = require "lull.core"

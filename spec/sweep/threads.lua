@@ -1,4 +1,4 @@
--- Scenarios for spec/sweep_spec.lua: calls on the pool, threads, and what goes between
+-- Scenarios for spec/sweep/check.lua: calls on the pool, threads, and what goes between
 -- them and their owner.  Whoever is cancelled, every thread comes to its end, and every
 -- message that was sent has been received or waits to be.  What the threads do meanwhile
 -- is theirs, so a run is not the same each time; what must hold is.

@@ -1,4 +1,4 @@
--- Scenarios for spec/sweep_spec.lua: TLS over socket pairs.  Whoever is cancelled: every
+-- Scenarios for spec/sweep/check.lua: TLS over socket pairs.  Whoever is cancelled: every
 -- byte arrives once and in order, or the end is told to be none, and no descriptor stays
 -- open.
 local core = require "lull.core"
