@@ -443,6 +443,17 @@ for _, backend in helper.backends() do
       assert.equal(1, count(p, "connection_lost"))
     end))
 
+    it("is told of the loss while much waits to be sent", on(function()
+      local p, peer, t = narrow()
+      t:pause_reading()
+      t:write(BIG)
+      lull.sleep(1)
+      peer:close()
+      local code = lull.code(p.lost:await())
+      assert.is_true(code == "EPIPE" or code == "ECONNRESET", code)
+      assert.equal(0, count(p, "resume_writing"))
+    end))
+
     it("is told that somebody has closed the stream below", on(function()
       local a, b = assert(net.pair())
       local p = recorder()

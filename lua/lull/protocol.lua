@@ -110,14 +110,16 @@ end
 
 function Server:take(stream)
   self.count = self.count + 1
-  if self.tls then
-    self:spawn_handshake(stream)
-  else
-    self:begin(stream)
+  if not self.tls then return self:begin(stream) end
+  local ok, err = xpcall(self.spawn_handshake, core.handler, self, stream)
+  if not ok then
+    stream:close()
+    self:ended()
+    report(err)
   end
 end
 
--- Until the listener is closed; or the task is cancelled, which closes it.
+-- Until the listener is closed.
 function Server:accept()
   local listener = self.listener
   while true do
@@ -132,6 +134,16 @@ function Server:accept()
     else
       return
     end
+  end
+end
+
+-- Where memory runs out, it goes on a little later; who cancels it closes the listener.
+function Server:run()
+  while true do
+    local ok, err = core.pcall(self.accept, self)
+    if ok then return end
+    pcall(report, err)
+    core.pcall(core.rest, self.listener, OUT_OF_DESCRIPTORS)
   end
 end
 
@@ -150,7 +162,7 @@ local function serve(factory, listener, opts)
   server.max_connections = positive(opts, "max_connections", MAX_CONNECTIONS)
   server.handshake_timeout = positive(opts, "handshake_timeout", HANDSHAKE_TIMEOUT)
   server.on_end = function() server:ended() end
-  local task = core.spawn(server.accept, server):daemon()
+  local task = core.spawn(server.run, server):daemon()
   task:name "protocol listener"
   task:add_done_callback(function() listener:close() end)
   return listener
