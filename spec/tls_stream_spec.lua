@@ -570,8 +570,20 @@ describe("under TLS", function()
           client:await()
           lull.sleep(1)
           a:write(meanwhile:read_some())
+          b:settimeout(0)
+          failure(b:handshake()) -- now the next who comes looks again
           assert.equal(b, b:try_write "and this in between")
           assert.equal("for the reader", reader:await())
+        end))
+
+        it("tells a reader why another's call has closed the stream", on(function()
+          local a, b = strangers()
+          local reader = lull.spawn(b.read, b)
+          lull.sleep(1)
+          a:write "GET / HTTP/1.0\r\n\r\n"
+          b:settimeout(0)
+          assert.equal("ETLS", (failure(b:handshake())))
+          assert.equal("ETLS", (failure(reader:await())))
         end))
 
         it("goes on when there is room for it, also for a reader", function()
@@ -579,7 +591,7 @@ describe("under TLS", function()
             local name = certificates.path "long.pem"
             local file <close> = assert(io.open(certificates.path "server.pem"))
             local certificate = file:read "a"
-            certificates.write("long.pem", certificate:rep(60))
+            certificates.write("long.pem", certificate:rep(30))
             local socket = assert(net.socket "inet")
             socket:setoption("sndbuf", 1)
             assert(socket:bind("127.0.0.1", 0))
