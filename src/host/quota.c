@@ -17,6 +17,7 @@ enum {
     CHANCE = 1, /* how often who is cancelled may be met before it is no chance any more */
     CLEANUP = 3, /* the same while he cleans up */
     SLICE = 10000000, /* ns of a run between two signals */
+    LONG = 1000000, /* instructions in a row, in a run */
     RETRY = 1000000   /* ns until the next, when a step is over its time */
 };
 
@@ -120,7 +121,7 @@ static bool is_late(struct watch *w)
 {
     if (w->limit > 0 && w->step >= w->limit)
         return true;
-    if (w->endless && w->alarm != NULL)
+    if (w->endless && (w->alarm != NULL || w->ran >= LONG))
         return true;
     return w->deadline > 0 && sys_now() >= w->deadline;
 }
