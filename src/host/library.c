@@ -87,7 +87,8 @@ static int load_text(lua_State *L)
     return lua_gettop(L);
 }
 
-/* setmetatable (t, mt): what __gc calls nobody can interrupt. */
+/* setmetatable (t, mt): what __gc calls nobody can interrupt.  Upvalue 2 are the metatables
+   that scripts have set. */
 static int set_metatable(lua_State *L)
 {
     if (lua_istable(L, 2)) {
@@ -96,6 +97,9 @@ static int set_metatable(lua_State *L)
         if (!lua_isnil(L, -1))
             return luaL_error(L, "__gc is not allowed here");
         lua_pop(L, 1);
+        lua_pushvalue(L, 2);
+        lua_pushboolean(L, true);
+        lua_rawset(L, lua_upvalueindex(2));
     }
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
@@ -103,14 +107,42 @@ static int set_metatable(lua_State *L)
     return lua_gettop(L);
 }
 
+/* getmetatable (v): a script comes to its own, not to those of lull, the host or strings:
+   a __gc put there later would be called. */
+static int get_metatable(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    lua_settop(L, 1);
+    if (!lua_getmetatable(L, 1))
+        return 0;
+    lua_rawget(L, lua_upvalueindex(2));
+    if (lua_isnil(L, -1)) {
+        lua_pushboolean(L, false);
+        return 1;
+    }
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+/* Replaces a global function by one that has it as upvalue 1 and the value on top as 2. */
 static void wrap(lua_State *L, const char *name, lua_CFunction f)
 {
-    if (lua_getglobal(L, name) == LUA_TNIL) {
-        lua_pop(L, 1);
-        return;
-    }
-    lua_pushcclosure(L, f, 1);
+    lua_getglobal(L, name);
+    lua_pushvalue(L, -2);
+    lua_pushcclosure(L, f, 2);
     lua_setglobal(L, name);
+}
+
+/* A set that keeps nothing alive. */
+static void push_weak(lua_State *L)
+{
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
 }
 
 static void tame_base(lua_State *L)
@@ -120,8 +152,11 @@ static void tame_base(lua_State *L)
         lua_pushnil(L);
         lua_setglobal(L, gone[i]);
     }
+    push_weak(L);
     wrap(L, "load", load_text);
     wrap(L, "setmetatable", set_metatable);
+    wrap(L, "getmetatable", get_metatable);
+    lua_pop(L, 1);
 }
 
 /* The metatables of lull's objects are nobody's business then. */
