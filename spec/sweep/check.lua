@@ -1,8 +1,8 @@
 -- Runs the scenarios of a module in spec/sweep/, which returns a list of {name, fn}: each
 -- undisturbed, cancelled at each point there is (in the usual order and in some random
 -- ones), in random orders, and in random orders with tasks cancelled at random.
--- opts.seeds: how many random orders, for scenarios that are slow; opts.at_least: how many
--- schedules there must have been.
+-- opts: seeds (how many random orders, for scenarios that are slow), at_least (how many
+-- schedules there must have been).
 local test = require "lull.test"
 
 -- Where garbage is collected before every resume, fewer must do.

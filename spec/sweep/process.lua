@@ -1,6 +1,7 @@
--- Scenarios for spec/sweep/check.lua: children and signals.  Whoever is cancelled: no child
--- is left running, none unreaped, no descriptor open; and no signal is lost.  A child that
--- runs keeps the virtual clock from jumping, so all of them end by themselves or are ended.
+-- Scenarios for spec/sweep/check.lua: children and signals.  Whoever is cancelled: no
+-- child is left running, none unreaped, no descriptor open; and no signal is lost.  A
+-- child that runs keeps the virtual clock from jumping, so all of them end by themselves
+-- or are ended.
 local lull = require "lull"
 local process = require "lull.process"
 local signal = require "lull.signal"
@@ -104,7 +105,7 @@ end)
 
 add("signals one after the other", function(case)
   local heard = 0
-  local _, _, _, keep <close> = signal.each("SIGUSR1", "SIGUSR2") -- else they kill
+  local _, _, _, _ <close> = signal.each("SIGUSR1", "SIGUSR2") -- else they kill
   local listener = lull.spawn(function()
     for name in signal.each("SIGUSR1", "SIGUSR2") do
       assert(name == (heard % 2 == 0 and "SIGUSR1" or "SIGUSR2"))

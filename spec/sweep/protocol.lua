@@ -1,6 +1,6 @@
--- Scenarios for spec/sweep/check.lua: protocols and transports.  Whoever is cancelled: the
--- callbacks come in their order, connection_lost once and last, nothing is called inside
--- of a task, and every byte that the protocol gets comes once and in its place.
+-- Scenarios for spec/sweep/check.lua: protocols and transports.  Whoever is cancelled:
+-- the callbacks come in their order, connection_lost once and last, nothing is called
+-- inside of a task, and every byte that the protocol gets comes once and in its place.
 local core = require "lull.core"
 local lull = require "lull"
 local net = require "lull.net"
