@@ -25,6 +25,18 @@ static void push_bottom(lua_State *L, lua_State *base, int place)
         lua_xmove(base, L, 1);
 }
 
+/* Room for a few values on top of co, which may not run.  One that was set aside by a hook
+   stands in a function of Lua, whose top must stay: its collector would look at what is
+   above, which is nothing.  There Lua keeps some room beyond. */
+static void make_room(lua_State *co)
+{
+    lua_Debug ar;
+    bool in_lua = lua_status(co) == LUA_YIELD && lua_getstack(co, 0, &ar) &&
+                  lua_getinfo(co, "S", &ar) && *ar.what != 'C';
+    if (!in_lua)
+        luaL_checkstack(co, 4, NULL);
+}
+
 void lull_pushtask(lua_State *L, struct runtime *rt, struct task *t)
 {
     if (t != rt->task || rt->ending == 0) {
@@ -127,7 +139,7 @@ void lull_pushstack(lua_State *L, struct task *t)
     struct runtime *rt = lull_pushruntime(L);
     lua_State *base = lull_base_of(rt, t), *co = t->co;
     luaL_checkstack(L, 16, NULL);
-    luaL_checkstack(base, 4, NULL);
+    make_room(base);
     lua_pushliteral(L, "");
     if (t == rt->task) {
         append_trace(L, rt->running ? rt->running : L);
@@ -243,7 +255,7 @@ void lull_pushstate(lua_State *L, struct runtime *rt, struct task *t)
     else if (t->waiter.status != LULL_PENDING)
         lua_pushliteral(L, "ready");
     else {
-        luaL_checkstack(t->co, 4, NULL);
+        make_room(t->co);
         luaL_checkstack(L, 16, NULL);
         push_call(L, rt, t->co);
         const char *call = lua_tostring(L, -1);

@@ -1,5 +1,7 @@
 /* The host's side of the second half of lull.h: what a runtime is made of, for the rooms
-   around it (host, drive, guest, tell, spawn, owner, await, promise, event, clock, quota).
+   around it.  life opens and closes, drive and guest drive, tell tells, library and quota
+   say what scripts may; spawn, survey and owner have tasks and groups, await, offload and
+   promise the waits of C functions, pulse and gametime events and clocks.
 
    Whoever calls from outside may find any of it gone: the Lua state closed first, the
    runtime before its groups.  So everything the host holds is memory of its own, a part,
@@ -48,10 +50,13 @@ struct lull {
 };
 
 /* host.c */
+void *lull_plain_alloc(void *ud, void *ptr, size_t osize, size_t nsize); /* malloc, free */
+void *lull_counted_alloc(void *ud, void *ptr, size_t osize, size_t nsize); /* ud: the lull */
 void *lull_host_alloc(const lull *l, size_t size); /* zeroed; or NULL */
 void lull_host_free(const lull *l, void *p, size_t size);
 void lull_add_part(lull *l, struct part *p);
 void lull_drop_part(struct part *p);
+void lull_end_parts(lull *l);
 /* Calls f in protected mode on l's own coroutine with ud as its argument, and with the
    runtime as its upvalue.  0, or -ENOMEM, or -EINVAL for any other error, which is lost. */
 int lull_protected(lull *l, lua_CFunction f, void *ud);
