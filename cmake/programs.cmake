@@ -1,13 +1,19 @@
 # The programs that try lull: specs in C, the probe that opens the core to specs in Lua,
 # the hand-written references of the benchmarks, the examples of embedding.
 
-# Every C file of a directory becomes a program in the same place of the build tree.
+# Some programs measure a library that lull itself does not use.
+pkg_check_modules(UV QUIET IMPORTED_TARGET libuv)
+pkg_check_modules(GLIB QUIET IMPORTED_TARGET glib-2.0)
+
+# Every C file of a directory becomes a program in the same place of the build tree; those
+# called *_uring, *_uv and glib where there is that library.
 function(programs directory)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "EXCEPT" "LINK;OPTIONS")
   file(GLOB sources CONFIGURE_DEPENDS ${directory}/*.c)
   foreach(source IN LISTS sources)
     get_filename_component(name ${source} NAME_WE)
-    if(name STREQUAL "${arg_EXCEPT}" OR (name MATCHES _uring$ AND NOT URING_FOUND))
+    if(name STREQUAL "${arg_EXCEPT}" OR (name MATCHES _uring$ AND NOT URING_FOUND)
+       OR (name MATCHES _uv$ AND NOT UV_FOUND) OR (name STREQUAL glib AND NOT GLIB_FOUND))
       continue()
     endif()
     string(MAKE_C_IDENTIFIER ${directory}_${name} target)
@@ -18,6 +24,10 @@ function(programs directory)
     target_link_libraries(${target} PRIVATE ${arg_LINK} Threads::Threads)
     if(name MATCHES _uring$)
       target_link_libraries(${target} PRIVATE PkgConfig::URING)
+    elseif(name MATCHES _uv$)
+      target_link_libraries(${target} PRIVATE PkgConfig::UV)
+    elseif(name STREQUAL glib)
+      target_link_libraries(${target} PRIVATE PkgConfig::GLIB)
     endif()
   endforeach()
 endfunction()

@@ -4,9 +4,10 @@
      game [--frames N] [--npcs N] [--fast] [--window]
 
    One of the scripts is in an endless loop.  It is set aside when the 2 ms are over and
-   goes on in the next frame, behind those who waited; neither the frame nor the game stops,
-   and the report names it.  With --fast no frame waits for the next, and the clock of the
-   scripts goes a 60th of a second with each.  --window needs SDL2: cc -DGAME_SDL2 ... */
+   goes on in the next frame, behind those who waited; neither the frame nor the game
+   stops, and the report names it.  With --fast no frame waits for the next, and the clock
+   of the scripts goes a 60th of a second with each.  --window: where it was built with
+   -DGAME_SDL2. */
 #include <lauxlib.h>
 #include <lull.h>
 
@@ -89,7 +90,7 @@ static const char scripts[] =
     "  while true do n = n + 1 end\n"
     "end\n";
 
-/* ---- what the scripts can call ------------------------------------------------------ */
+/* ---- what the scripts can call ----------------------------------------------------- */
 
 /* A script may outlive its NPC: it cleans up. */
 struct handle {
@@ -162,7 +163,7 @@ static void open_game(lua_State *L)
     lua_setglobal(L, "alarm");
 }
 
-/* ---- life and death ------------------------------------------------------------------ */
+/* ---- life and death ---------------------------------------------------------------- */
 
 static void be_born(struct npc *n, const char *script)
 {
@@ -195,7 +196,7 @@ static const char *script_of(unsigned i)
     return i % 10 == 3 ? "guard" : "wanderer";
 }
 
-/* ---- what the host is told ------------------------------------------------------------ */
+/* ---- what the host is told --------------------------------------------------------- */
 
 static void on_error(lull *l, const lull_failure *failure)
 {
@@ -214,10 +215,10 @@ static void on_slow(lull *l, const lull_slow *slow)
     snprintf(game.where, sizeof game.where, "%s", slow->traceback ? slow->traceback : "");
 }
 
-/* ---- a frame --------------------------------------------------------------------------- */
+/* ---- a frame ----------------------------------------------------------------------- */
 
-/* The story: a madman after a quarter, then a second's pause, half speed after two thirds;
-   ten deaths a second, and an alarm every five. */
+/* The story: a madman after a quarter, a second's pause after half, half speed after two
+   thirds; ten deaths a second, and an alarm every five. */
 static void direct(void)
 {
     unsigned f = game.frame, n = game.frames;
@@ -276,9 +277,12 @@ static void draw(void)
     SDL_Event event;
     if (!game.window)
         return;
-    if (window == NULL && (SDL_Init(SDL_INIT_VIDEO) < 0 ||
-                           SDL_CreateWindowAndRenderer(1000, 1000, 0, &window, &renderer) < 0))
+    if (window == NULL &&
+        (SDL_Init(SDL_INIT_VIDEO) < 0 ||
+         SDL_CreateWindowAndRenderer(1000, 1000, 0, &window, &renderer) < 0)) {
         game.window = false;
+        return;
+    }
     while (SDL_PollEvent(&event))
         game.open = game.open && event.type != SDL_QUIT;
     SDL_SetRenderDrawColor(renderer, 20, 30, 20, 255);
@@ -322,7 +326,7 @@ static void play(void)
     game.frames = game.frame;
 }
 
-/* ---- the report -------------------------------------------------------------------------- */
+/* ---- the report -------------------------------------------------------------------- */
 
 static int ascending(const void *a, const void *b)
 {
@@ -341,7 +345,7 @@ static void tell_slices(void)
         cpu = game.costs[i].cpu > cpu ? game.costs[i].cpu : cpu;
     }
     qsort(slices, n, sizeof *slices, ascending);
-    printf("slice: budget %.3f ms, p50 %.3f, p99 %.3f, max %.3f (of processor time %.3f)\n",
+    printf("slice: budget %.3f ms, p50 %.3f, p99 %.3f, max %.3f, processor time %.3f\n",
            ms(BUDGET), ms(slices[n / 2]), ms(slices[n * 99 / 100]), ms(slices[n - 1]),
            ms(cpu));
     free(slices);
@@ -360,7 +364,7 @@ static void tell_resumes(void)
         ns += game.costs[i].cpu;
     }
     printf("resumed: %.0f tasks a frame, %.0f ns of processor time each\n",
-           (double)all / (game.frames ? game.frames : 1), (double)ns / (sane ? (double)sane : 1));
+           (double)all / game.frames, (double)ns / (sane ? (double)sane : 1));
 }
 
 static void tell_histogram(void)
@@ -388,12 +392,12 @@ static void tell(void)
     printf("in an endless loop: %s\n", game.culprit[0] ? game.culprit : "nobody");
     if (game.where[0])
         printf("%s\n", game.where);
-    printf("%u were born and %u died, %u have taken up something and %u dropped it again\n",
+    printf("%u were born and %u died, %u have taken up something, %u dropped it again\n",
            game.born, game.died, game.carried, game.dropped);
     tell_histogram();
 }
 
-/* ---- main ---------------------------------------------------------------------------------- */
+/* ---- main -------------------------------------------------------------------------- */
 
 static bool read_options(int argc, char **argv)
 {
@@ -445,7 +449,7 @@ int main(int argc, char **argv)
     lull_event_free(game.alarm);
     lull_clock_free(game.time);
     lull_close(game.l, SECOND);
-    printf("at the end of the world %u have taken up something and %u dropped it, %u errors\n",
+    printf("at the world's end %u had taken up something, %u dropped it; %u errors\n",
            game.carried, game.dropped, game.errors);
     free(game.npcs);
     free(game.costs);
