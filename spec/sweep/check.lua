@@ -3,7 +3,11 @@
 -- ones), in random orders, and in random orders with tasks cancelled at random.
 -- opts: seeds (how many random orders, for scenarios that are slow), at_least (how many
 -- schedules there must have been).
+local assert = require "luassert"
+local busted = require "busted" -- what are globals in a spec file only
 local test = require "lull.test"
+
+local describe, it = busted.describe, busted.it
 
 -- Where garbage is collected before every resume, fewer must do.
 local patient = not (os.getenv "LULL_BUILD" or ""):find "stress$"
