@@ -575,7 +575,9 @@ typedef struct lull_task_options {
        the place to free user.  The first value is at index 1 of L. */
     void (*done)(lull *l, lull_task task, int how, struct lua_State *L, int n, void *user);
     bool daemon;       /* nobody waits for its end */
-    uint64_t instructions; /* that it may run without suspending; 0: as in lull_options */
+    uint64_t instructions; /* that it may run without suspending; 0: as the group's limits
+                              say, or lull_options.  Where neither those nor `preempt`
+                              have anything counted nothing is: -EINVAL */
 } lull_task_options;
 
 /* Starts a task: the function and its nargs arguments are taken from the top of L, which
@@ -617,6 +619,7 @@ LULL_API int lull_task_each(lull *l, bool (*fn)(const lull_task_info *info, void
 typedef struct lull_limits {
     size_t size;
     unsigned tasks; /* of the group that may live at once; 0: any number */
+    uint64_t instructions; /* of each of them, as in lull_task_options */
 } lull_limits;
 
 /* The tasks of a group fail alone and are cancelled together: give each monster, each

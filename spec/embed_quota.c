@@ -44,6 +44,14 @@ static void an_endless_loop_gets_an_error(void)
     lull_task_options t = {.size = sizeof t, .instructions = 5000};
     start_with(l, "for i = 1, 20000 do end", &t, NULL);
     CHECK(lull_run(l) == LULL_STEP_FAILED && lull_take_failure(l, &f));
+    lull_group *g;
+    lull_limits limits = {.size = sizeof limits, .instructions = 5000};
+    CHECK(lull_group_new(l, &limits, &g) == 0);
+    t = (lull_task_options){.size = sizeof t, .group = g};
+    start_with(l, "for i = 1, 20000 do end", &t, NULL);
+    CHECK(lull_run(l) == LULL_STEP_FAILED && lull_take_failure(l, &f));
+    lull_group_free(g);
+    t.group = NULL;
     t.instructions = 1000000;
     start_with(l, "for i = 1, 400000 do end say 'more'", &t, NULL);
     finish(l);

@@ -79,6 +79,7 @@ uint64_t lull_allowance(lull *l, const struct task *t); /* instructions of its o
 
 /* owner.c: 0 and its Group, -ECANCELED, or -EAGAIN by its limits */
 int lull_group_admits(lull_group *g, const lull *l, struct group **out);
+uint64_t lull_group_instructions(const lull_group *g);
 
 /* library.c: (lull *, light): opens what scripts shall see; leaves nothing */
 int lull_open_libraries(lua_State *L);

@@ -6,6 +6,7 @@ struct lull_group {
     struct part part;
     struct group *group; /* NULL: there is none any more */
     unsigned max_tasks;
+    uint64_t instructions;
     bool cancelled;
     void *ud;
     lull_alloc alloc;
@@ -41,12 +42,15 @@ int lull_group_new(lull *l, const lull_limits *limits, lull_group **out)
         memcpy(&o, limits, limits->size < sizeof o ? limits->size : sizeof o);
     if (l->loop == NULL || l->ending)
         return -ECANCELED;
+    if (o.instructions > 0 && l->watch == NULL)
+        return -EINVAL;
     lull_group *g = lull_host_alloc(l, sizeof *g);
     if (g == NULL)
         return -ENOMEM;
     g->alloc = l->options.alloc;
     g->ud = l->options.alloc_ud;
     g->max_tasks = o.tasks;
+    g->instructions = o.instructions;
     g->part.end = group_ends;
     lull_add_part(l, &g->part);
     int rc = lull_protected(l, make, g);
@@ -67,6 +71,11 @@ int lull_group_admits(lull_group *g, const lull *l, struct group **out)
         return -EAGAIN;
     *out = g->group;
     return 0;
+}
+
+uint64_t lull_group_instructions(const lull_group *g)
+{
+    return g->instructions;
 }
 
 struct order {

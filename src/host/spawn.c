@@ -251,6 +251,8 @@ static int refuse(lull *l, const lull_task_options *o, struct group **g)
 {
     if (l->loop == NULL || l->ending)
         return -ECANCELED;
+    if (o->instructions > 0 && l->watch == NULL)
+        return -EINVAL;
     if (l->object->max_tasks > 0 && l->object->tasks >= l->object->max_tasks)
         return -EAGAIN;
     int rc = o->group ? lull_group_admits(o->group, l, g) : 0;
@@ -264,6 +266,8 @@ int lull_task_spawn(lull *l, lua_State *L, int nargs, const lull_task_options *o
     struct spawn s = {.l = l};
     if (options != NULL)
         memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
+    if (o.instructions == 0 && o.group != NULL)
+        o.instructions = lull_group_instructions(o.group);
     int rc = refuse(l, &o, &s.g);
     if (rc == 0 && (s.r = lull_host_alloc(l, sizeof *s.r)) == NULL)
         rc = -ENOMEM;
