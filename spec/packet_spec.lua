@@ -121,7 +121,40 @@ for _, backend in helper.backends() do
       t:sendto("six", t:get_extra_info "sockname")
       a:wait(1)
       assert.same({"six", t:get_extra_info "sockname"}, a.got[1])
-      assert.has_error(function() t:sendto("x", "127.0.0.1", 1) end)
+      t:sendto("x", "127.0.0.1", 1)
+      assert.equal("ENETUNREACH", lull.code(a.errors[1]))
+    end))
+
+    it("go to both families from a socket for both", on(function()
+      local a, t = open(nil, nil, "*")
+      local _, port = t:get_extra_info "sockname"
+      local _, six = open({connection_made = function(p)
+        p.t:sendto("six", "::1", port)
+      end}, nil, "::1")
+      local four, u = open({connection_made = function(p)
+        p.t:sendto("four", "127.0.0.1", port)
+      end}, nil, "127.0.0.1")
+      a:wait(2)
+      local from = {}
+      for _, packet in ipairs(a.got) do from[packet[1]] = packet[2] end
+      assert.same({six = "::1", four = "127.0.0.1"}, from)
+      t:sendto("back", u:get_extra_info "sockname")
+      four:wait(1)
+      assert.same({"back", "127.0.0.1", port}, four.got[1])
+      assert.is_truthy(six)
+      local failed, message, code = protocol.datagram(error, "192.0.2.1", 0)
+      assert.is_nil(failed)
+      assert.equal("EADDRNOTAVAIL", code)
+      assert.matches("^EADDRNOTAVAIL: ", message)
+    end))
+
+    it("look their one peer up by its name", on(function()
+      local a, t = open()
+      local _, port = t:get_extra_info "sockname"
+      local _, u = open(nil, {remote = {"localhost", port}})
+      u:sendto "by name"
+      a:wait(1)
+      assert.equal("by name", a.got[1][1])
     end))
 
     it("wait where the system takes no more, and go out in order", on(function()

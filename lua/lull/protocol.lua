@@ -188,37 +188,23 @@ end
 
 -- ---- datagrams ----------------------------------------------------------------------
 
--- A socket of the family in which both addresses make sense.
-local function open_socket(host, port, remote)
-  local addresses, message, code = net.resolve(host)
-  if not addresses then return nil, message, code end
-  for _, address in ipairs(addresses) do
-    local socket
-    socket, message, code = core.socket(address.family, "dgram")
-    if socket then
-      local _ <close> = setmetatable({}, { __close = function(_, err)
-        if err ~= nil then socket:close() end
-      end })
-      local ok
-      ok, message, code = socket:bind(address.host, port)
-      if ok and remote then ok, message, code = socket:connect(remote[1], remote[2]) end
-      if ok then return socket end
-      socket:close()
-    end
-  end
-  return nil, message, code
-end
-
--- datagram (factory, host, port [, opts]) -> transport, protocol: bound to that address;
--- opts.remote = {host, port}: the only peer, to which sendto sends without an address.
+-- datagram (factory, host, port [, opts]) -> transport, protocol: bound to that address,
+-- opts as in net.udp; opts.remote = {host, port}: the only peer, to which sendto sends
+-- without an address.
 function protocol.datagram(factory, host, port, opts)
   check_factory(factory, "datagram")
   local remote = opts and opts.remote
   if remote ~= nil and type(remote) ~= "table" then
     error("'datagram': bad option 'remote' ({host, port} expected)", 2)
   end
-  local socket, message, code = open_socket(host, port, remote)
+  local socket, message, code = net.udp(host, port, opts)
   if not socket then return nil, message, code end
+  local _ <close> = socket -- its descriptor is a transport's in the end
+  if remote then
+    local ok
+    ok, message, code = socket:connect(remote[1], remote[2])
+    if not ok then return nil, message, code end
+  end
   return begin(core.packets, factory, socket)
 end
 

@@ -64,6 +64,7 @@ static int receive(lua_State *L, struct packet_transport *p)
     if (n < 0)
         return n;
     lua_pushlstring(L, to, (size_t)n);
+    sys_unmap4(&from);
     int where = from.size > 0 ? lull_pushaddress(L, &from) : 0;
     lull_transport_call(L, &p->t, "datagram_received", 1 + where, false);
     return 0;
@@ -203,6 +204,10 @@ static struct sys_address checkaddress(lua_State *L, struct packet_transport *p)
     lua_Integer port = luaL_checkinteger(L, 4);
     luaL_argcheck(L, port >= 0 && port <= 65535, 4, "not a port number");
     int rc = sys_parse(&to, (enum sys_family)p->family, host, (unsigned)port);
+    if (rc < 0 && p->family == SYS_INET6) {
+        rc = sys_parse(&to, SYS_INET, host, (unsigned)port);
+        sys_map4(&to);
+    }
     luaL_argcheck(L, rc == 0, 3, "numeric address expected: see net.resolve");
     return to;
 }
@@ -251,7 +256,7 @@ static const struct transport_kind over_packets = {queued, await_sent, failure, 
                                                    describe};
 
 /* packets (socket, protocol [, on_end]) -> DatagramTransport: takes the descriptor of the
-   Socket, and calls connection_made. */
+   Socket or Datagram, and calls connection_made. */
 static int packets_(lua_State *L)
 {
     struct runtime *rt = lull_runtime(L);
@@ -270,6 +275,7 @@ static int packets_(lua_State *L)
     lull_own(rt, fd, true);
     lull_transport_open(L, &p->t, 2, &over_packets, fd);
     p->family = sys_family(&p->t.here);
+    sys_unmap4(&p->t.peer);
     lull_transport_begin(L, &p->t);
     return 1;
 }

@@ -293,7 +293,8 @@ static int sock_detach(lua_State *L)
 
 int lull_sock_detach(lua_State *L, struct runtime *rt, int i)
 {
-    return close_sock(rt, lull_check(L, rt, i, LULL_SOCKET));
+    struct sock *s = lull_test(L, rt, i, LULL_DATAGRAM);
+    return close_sock(rt, s ? s : lull_check(L, rt, i, LULL_SOCKET));
 }
 
 /* socket:close (): a second time does nothing; who waits gets nil, "ECANCELED: ...". */
