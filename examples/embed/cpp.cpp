@@ -1,5 +1,5 @@
-/* A C++17 host: a page of RAII around the C API.  A Runtime closes itself, a Group cancels
-   what belongs to an object when that dies, and a function object may be called from
+/* A C++17 host: a page of RAII around the C API.  A Runtime closes itself, a Group
+   cancels what belongs to an object when that dies, and a function object may be called from
    another thread.  Nothing of it is needed; all of it is here to be taken along. */
 #include <lua.hpp>
 #include <lull.h>
@@ -110,14 +110,12 @@ private:
 
 /* ---- the host ---------------------------------------------------------------------- */
 
-/* A Lua error is a longjmp where Lua was compiled as C: where one can pass no object with
-   a destructor may be alive.  (Where pushing fails, for want of memory, the text leaks.) */
+/* A Lua error is a longjmp where Lua was compiled as C: where one may pass, as in the two
+   functions below, there is no object with a destructor. */
 static int answer(lua_State *L, void *ud)
 {
-    auto *text = static_cast<std::string *>(ud);
     if (L != nullptr)
-        lua_pushlstring(L, text->data(), text->size());
-    delete text;
+        lua_pushstring(L, static_cast<const char *>(ud));
     return L != nullptr;
 }
 
@@ -126,10 +124,8 @@ static int ask(lua_State *L)
 {
     bool loud = luaL_checkinteger(L, 1) > 1;
     lull_promise *promise = lull_promise_new(L, nullptr, nullptr);
-    std::thread([promise, loud] {
-        auto text = std::make_unique<std::string>(loud ? "YES" : "yes");
-        lull_promise_resolve(promise, answer, text.release());
-    }).detach();
+    static char yes[] = "yes", very[] = "YES";
+    std::thread(lull_promise_resolve, promise, answer, loud ? very : yes).detach();
     return lull_await_own(L, nullptr, 0);
 }
 
