@@ -25,6 +25,20 @@ function protocol.listen(factory, host, port, opts) end
 ---@return lull.Transport? transport, lull.Protocol|string protocol, lull.code? code
 function protocol.datagram(factory, host, port, opts) end
 
+---@param factory fun(): lull.Protocol
+---@param path string
+---@return lull.Transport? transport, lull.Protocol|string protocol, lull.code? code
+function protocol.connect_unix(factory, path, opts) end
+---@param factory fun(): lull.Protocol
+---@param path string
+---@return lull.Listener? listener, string? message, lull.code? code
+function protocol.listen_unix(factory, path, opts) end
+---A transport over a stream that is there already, and is the transport's from then on.
+---@param factory fun(): lull.Protocol
+---@param stream lull.Stream
+---@return lull.Transport transport, lull.Protocol protocol
+function protocol.wrap(factory, stream) end
+
 ---@class lull.Transport
 local Transport = {}
 function Transport:write(data) end

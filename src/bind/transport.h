@@ -18,7 +18,7 @@ struct transport;
 struct transport_kind {
     /* How many bytes wait to be sent. */
     size_t (*queued)(const struct transport *t);
-    /* Has t->writer woken when no more than lull_transport_low wait, or with a failure. */
+    /* Has t->writer woken when no more than lull_transport_low wait, or on failure. */
     void (*await_sent)(struct transport *t);
     /* -errno by which sending has failed, or 0. */
     int (*failure)(const struct transport *t);
