@@ -196,7 +196,7 @@ describe("a child", function()
 
   it("can be closed on another loop", tidy(function()
     local loop = lull.new_loop()
-    local p = loop:run_until_complete(function() return process.spawn {"sleep", "100"} end)
+    local p = loop:run_until_complete(function() return spawn {"sleep", "100"} end)
     run(function()
       p:close()
       assert.same({nil, "SIGTERM"}, {p:wait()})

@@ -283,6 +283,43 @@ describe("what was there before", function()
   end)
 end)
 
+describe("several threads", function()
+  it("hear of the same signals, each on its loop", function()
+    run(function()
+      local thread = lull.thread.spawn(function()
+        local lull = require "lull" -- luacheck: ignore
+        local outside = require "lull.thread"
+        lull.run(function()
+          local inside = require "lull.signal"
+          local next_signal, _, _, closer = inside.each("SIGUSR1", "SIGUSR2")
+          local _ <close> = closer
+          outside.send "ready"
+          for _ = 1, 3 do outside.send(next_signal()) end
+        end)
+      end)
+      assert.equal("ready", thread:receive())
+      local heard = 0
+      local listener = lull.spawn(function()
+        for _ in signal.each "SIGUSR1" do
+          heard = heard + 1
+          if heard == 2 then break end
+        end
+      end)
+      lull.sleep(0)
+      for _, name in ipairs {"SIGUSR1", "SIGUSR2", "SIGUSR1"} do
+        local before = heard
+        signal.raise(name)
+        assert.equal(name, thread:receive())
+        while name == "SIGUSR1" and heard == before do lull.sleep(0) end
+      end
+      thread:await()
+      listener:await()
+      assert.equal(2, heard)
+    end, real)
+    assert.is_false(handled(USR1))
+  end)
+end)
+
 describe("Ctrl-C", function()
   it("is the script's while it waits for it", function()
     local out, err, code = helper.child([[
