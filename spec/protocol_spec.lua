@@ -706,11 +706,12 @@ for _, backend in helper.backends() do
     end))
 
     it("has its stream for itself", on(function()
-      local a = assert(net.pair())
+      local a, peer = assert(net.pair())
       local reading <close> = lull.spawn(a.read, a)
       lull.sleep(1)
       assert.has_error(function() wrap(recorder(), a) end, "another task is reading")
       reading:close()
+      peer:close()
       local b = assert(net.pair())
       b:close()
       assert.has_error(function() wrap(recorder(), b) end)
