@@ -23,7 +23,7 @@
 enum {
     RECORD = SSL3_RT_MAX_PLAIN_LENGTH,
     RECORDS = 16,         /* of one call before others get a turn */
-    TALK = 1000,          /* records without a byte in them that a peer may send */
+    TALK = 256 << 10,     /* what a peer may send without saying anything */
     OUT_LIMIT = 256 << 10 /* no peer makes us keep more answers than that */
 };
 
@@ -49,7 +49,8 @@ static int bio_read(BIO *bio, char *data, int size)
     if (n <= 0) {
         t->ended = true;
         t->recv_error = n;
-    }
+    } else
+        t->talk += (size_t)n;
     return n;
 }
 
@@ -321,14 +322,12 @@ static int end_of_receiving(struct sys_tls *t, int rc)
     return t->in_error = rc;
 }
 
-/* OpenSSL comes back after every record, so that none who talks without saying anything
-   keeps us in there.  Only where the system has no more there is reason to wait. */
+/* OpenSSL comes back when its buffer has brought nothing.  Only where the system has no
+   more either there is reason to wait. */
 static bool goes_on(struct sys_tls *t)
 {
-    if (t->dry)
-        return false;
-    if (++t->talk < TALK)
-        return true;
+    if (t->talk < TALK)
+        return !t->dry;
     snprintf(t->why, sizeof t->why, "too many records without data");
     end_of_receiving(t, -SYS_ETLS);
     return true;

@@ -37,7 +37,7 @@ struct sys_tls {
     int in_error;         /* what ended receiving */
     int out_error;        /* what ended sending */
     int recv_error;       /* what the system said last */
-    unsigned talk;        /* records of the protocol's own since the last bytes */
+    size_t talk;          /* received since the last byte for the caller */
     bool shaken;          /* the handshake is done */
     bool ended, in_ended; /* no more comes from the system; from the peer */
     bool dry;             /* the system had nothing when last asked */
