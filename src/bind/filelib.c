@@ -41,16 +41,16 @@ static void shut(struct file *f)
     lull_file_forget(f);
 }
 
-static void finish_now(struct file *f)
+static void finish_now(lua_State *L, struct file *f)
 {
-    lull_file_write_now(f);
-    lull_file_finish(f, 0);
+    lull_file_write_now(L, f);
+    lull_file_finish(L, f, 0);
 }
 
 /* From now on it is closed for everybody; who waits is told. */
-static void begin_close(struct file *f)
+static void begin_close(lua_State *L, struct file *f)
 {
-    lull_file_settle(f);
+    lull_file_settle(L, f);
     shut(f);
     lull_file_rouse_all(f);
     lull_loop *loop = f->rt->loop;
@@ -62,7 +62,7 @@ static void begin_close(struct file *f)
     if (f->errand)
         sys_job_drop(&f->errand->job);
     f->errand = NULL;
-    lull_file_finish(f, 0);
+    lull_file_finish(L, f, 0);
 }
 
 static int push_end(lua_State *L, struct file *f)
@@ -91,11 +91,11 @@ static bool may_wait(lua_State *L, struct file *f)
 /* Begins; true: it is not at its end yet, but goes there by itself. */
 static bool close_file(lua_State *L, struct file *f)
 {
-    begin_close(f);
+    begin_close(L, f);
     if (f->flags & FILE_FINISHED)
         return false;
     if (!may_wait(L, f)) {
-        finish_now(f);
+        finish_now(L, f);
         return false;
     }
     lull_file_keep(L, f);
@@ -154,8 +154,8 @@ static int file_gc(lua_State *L)
         return 0;
     lull_file_disband(f);
     shut(f);
-    finish_now(f);
-    lull_file_drop(f, f->staged);
+    finish_now(L, f);
+    lull_file_drop(L, f->staged);
     f->staged = NULL;
     return 0;
 }
@@ -181,7 +181,7 @@ static int finish_files(lua_State *L)
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
         struct file *f = lua_touserdata(L, -2);
         if (f->shared)
-            lull_file_write_now(f);
+            lull_file_write_now(L, f);
     }
     return 0;
 }

@@ -41,6 +41,7 @@ struct piece {
 
 struct file {
     struct runtime *rt;
+    lua_State *L; /* to release things with, where no loop runs; else NULL */
     unsigned flags;
     int in_error;  /* how the last reading went; for who waits for it */
     int out_error; /* that has come, for every later call that writes */
@@ -121,17 +122,17 @@ void lull_file_advance(struct file *f);
 void lull_file_send(lull_loop *loop, lull_waiter *w);
 
 /* An errand whose loop has ended, or is not the one that runs, is done here and now. */
-void lull_file_settle(struct file *f);
+void lull_file_settle(lua_State *L, struct file *f);
 
 /* Writes on the spot; a pipe that takes no more loses the rest. */
-void lull_file_write_now(struct file *f);
+void lull_file_write_now(lua_State *L, struct file *f);
 
 /* The descriptor is closed, or will be by the last thread that is busy with it. */
-void lull_file_finish(struct file *f, int rc);
+void lull_file_finish(lua_State *L, struct file *f, int rc);
 
 /* Forgets what was read ahead; or these pieces. */
 void lull_file_forget(struct file *f);
-void lull_file_drop(struct file *f, struct piece *p);
+void lull_file_drop(lua_State *L, struct piece *p);
 
 /* ---- fslib.c: paths -------------------------------------------------------------- */
 

@@ -98,7 +98,7 @@ int lull_file_ready(lua_State *L, struct file *f, bool adds)
     lull_list *line = line_of(f, adds);
     if (!(f->flags & FILE_OPEN))
         return -ECANCELED;
-    lull_file_settle(f);
+    lull_file_settle(L, f);
     if (t ? line->next != &t->link : !list_empty(line))
         return 0;
     return f->errand == NULL || (adds && f->errand->act == sys_file_write);

@@ -40,19 +40,25 @@ int lull_file_ask(struct file *f, int (*act)(struct sys_errand *), int64_t offse
 
 /* ---- what is queued -------------------------------------------------------------- */
 
-static void drop_piece(struct file *f, struct piece *p)
+/* Who runs the loop, or where none runs who called us. */
+static lua_State *state_of(const struct file *f)
+{
+    return f->L ? f->L : f->rt->L;
+}
+
+static void drop_piece(lua_State *L, struct piece *p)
 {
     if (p->string)
-        lull_release(f->rt->L, p);
+        lull_release(L, p);
     free(p->block);
     free(p);
 }
 
-void lull_file_drop(struct file *f, struct piece *p)
+void lull_file_drop(lua_State *L, struct piece *p)
 {
     for (struct piece *next; p; p = next) {
         next = p->next;
-        drop_piece(f, p);
+        drop_piece(L, p);
     }
 }
 
@@ -62,13 +68,13 @@ static void unlink_head(struct file *f)
     f->head = p->next;
     if (f->head == NULL)
         f->tail = NULL;
-    drop_piece(f, p);
+    drop_piece(state_of(f), p);
 }
 
 static void fail_writing(struct file *f, int rc)
 {
     f->out_error = rc;
-    lull_file_drop(f, f->head);
+    lull_file_drop(state_of(f), f->head);
     f->head = f->tail = NULL;
     f->queued = 0;
 }
@@ -127,10 +133,10 @@ static void rest(struct file *f)
     f->flags &= ~(unsigned)FILE_HELD;
     if (loop && !(f->flags & FILE_PIPE))
         lull_linger(loop, -1);
-    lull_release(f->rt->L, f);
+    lull_release(state_of(f), f);
 }
 
-void lull_file_finish(struct file *f, int rc)
+static void finish(struct file *f, int rc)
 {
     if (f->flags & FILE_FINISHED)
         return;
@@ -150,6 +156,13 @@ void lull_file_finish(struct file *f, int rc)
             list_pop(&f->closers);
     }
     rest(f);
+}
+
+void lull_file_finish(lua_State *L, struct file *f, int rc)
+{
+    f->L = L;
+    finish(f, rc);
+    f->L = NULL;
 }
 
 /* Sends to a pipe what it takes now; -EAGAIN: it takes no more, else 0. */
@@ -202,7 +215,7 @@ static void advance_pipe(struct file *f, lull_loop *loop)
     if (f->flags & FILE_OPEN)
         rest(f);
     else
-        lull_file_finish(f, 0);
+        finish(f, 0);
 }
 
 void lull_file_advance(struct file *f)
@@ -222,7 +235,7 @@ void lull_file_advance(struct file *f)
     if (f->flags & FILE_OPEN)
         rest(f);
     else if (begin_closing(f) < 0)
-        lull_file_finish(f, 0);
+        finish(f, 0);
 }
 
 void lull_file_send(lull_loop *loop, lull_waiter *w)
@@ -281,7 +294,7 @@ static void absorb(struct file *f)
     int rc = e->rc;
     sys_job_drop(&e->job);
     if (closed)
-        lull_file_finish(f, rc);
+        finish(f, rc);
 }
 
 static void done(sys_job *job)
@@ -293,22 +306,25 @@ static void done(sys_job *job)
     lull_file_rouse(&f->lines[0]);
 }
 
-void lull_file_settle(struct file *f)
+void lull_file_settle(lua_State *L, struct file *f)
 {
     uint32_t here = f->rt->loop ? lull_loop_serial(f->rt->loop) : 0;
     if (f->loop == here || (f->errand == NULL && !(f->flags & FILE_HELD)))
         return;
+    f->L = L;
     if (f->errand) {
         sys_errand_now(f->errand);
         absorb(f);
     }
     if (!(f->flags & FILE_FINISHED))
         rest(f);
+    f->L = NULL;
     lull_file_rouse(&f->lines[0]); /* of that other loop */
 }
 
-void lull_file_write_now(struct file *f)
+void lull_file_write_now(lua_State *L, struct file *f)
 {
+    f->L = L;
     while (!(f->flags & (FILE_PIPE | FILE_FINISHED))) {
         if (f->errand == NULL && f->head && (f->errand = new_writing(f)) == NULL)
             fail_writing(f, -ENOMEM);
@@ -319,4 +335,5 @@ void lull_file_write_now(struct file *f)
     }
     if (f->flags & FILE_PIPE && f->head && send_some(f) == -EAGAIN)
         fail_writing(f, -EAGAIN);
+    f->L = NULL;
 }

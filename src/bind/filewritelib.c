@@ -71,25 +71,14 @@ static size_t total(lua_State *L, int top)
     return sum;
 }
 
-static void unstage(struct file *f)
-{
-    while (f->staged) {
-        struct piece *p = f->staged;
-        f->staged = p->next;
-        if (p->string)
-            lull_release(f->rt->L, p);
-        free(p->block);
-        free(p);
-    }
-}
-
 static void take(lua_State *L, struct file *f)
 {
     int top = lua_gettop(L);
     size_t sum = total(L, top);
     if (sum == 0)
         return;
-    unstage(f); /* what a call has left that had no memory */
+    lull_file_drop(L, f->staged); /* what a call has left that had no memory */
+    f->staged = NULL;
     if (fits(f->tail, sum))
         for (int i = FILE_FIRST; i <= top; i++)
             copy(f->tail, lua_tostring(L, i), lua_rawlen(L, i));
