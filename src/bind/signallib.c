@@ -1,7 +1,7 @@
-/* Waiting for signals.  A loop on which somebody does has an ear (src/sys/signal.c), whose
-   descriptor is awaited by a waiter of its own; it wakes all who wait, and each compares
-   how often his signals have come with what he had seen.  So all get it, and nothing can
-   be missed.
+/* Waiting for signals.  A loop on which somebody does has an ear (src/sys/signal.c),
+   whose descriptor is awaited by a waiter of its own; it wakes all who wait, and each
+   compares how often his signals have come with what he had seen.  So all get it, and
+   nothing can be missed.
 
    What was seen last is kept in a watch.  That of signal.each is its own; those of
    signal.wait begin where the last one of the loop ended, so that a signal between two
@@ -19,11 +19,11 @@ struct ear {
     lull_io io;
     lull_waiter listener; /* waits for the descriptor as long as tasks wait */
     lull_list tasks;
-    lull_waiter end;      /* waits for the end of the loop */
+    lull_waiter end; /* waits for the end of the loop */
     lull_loop *loop;
-    uint32_t serial;      /* of the loop */
+    uint32_t serial; /* of the loop */
     bool open, kept[SYS_SIGNALS];
-    struct ear *next;     /* in the room; never freed before the state is */
+    struct ear *next; /* in the room; never freed before the state is */
 };
 
 struct watch {
@@ -34,7 +34,7 @@ struct watch {
     unsigned seen[SYS_SIGNALS];
 };
 
-/* ---- ears ---------------------------------------------------------------------------- */
+/* ---- ears -------------------------------------------------------------------------- */
 
 static const char room_key;
 
@@ -142,7 +142,7 @@ static struct ear *ear_of(lua_State *L, lull_loop *loop, int *rc)
     return open_ear(L, loop, rc);
 }
 
-/* ---- watches ------------------------------------------------------------------------- */
+/* ---- watches ----------------------------------------------------------------------- */
 
 static bool is_open(const struct watch *w)
 {
@@ -179,7 +179,8 @@ static int checkname(lua_State *L, int i)
     int n = sys_signal_number(name);
     if (n < 0)
         return luaL_error(L, "no such signal: %s", name);
-    if (strcmp(name, "SIGKILL") == 0 || strcmp(name, "SIGSTOP") == 0 || sys_signal_fault(n))
+    bool never = strcmp(name, "SIGKILL") == 0 || strcmp(name, "SIGSTOP") == 0;
+    if (never || sys_signal_fault(n))
         return luaL_error(L, "%s cannot be waited for", name);
     return n;
 }
@@ -230,7 +231,7 @@ static int watch_signals(lua_State *L)
     return lua_error(L);
 }
 
-/* ---- waiting ------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------- */
 
 /* One of those that have come, each in turn; 0: none. */
 static int take(struct watch *w)
@@ -293,11 +294,13 @@ static int raise_signal(lua_State *L)
 
 static const luaL_Reg methods[] = {{"next", watch_next}, {NULL, NULL}};
 
-static const luaL_Reg metamethods[] = {
-    {"__gc", watch_close}, {"__close", watch_close}, {NULL, NULL}};
+static const luaL_Reg metamethods[] = {{"__gc", watch_close},
+                                       {"__close", watch_close},
+                                       {NULL, NULL}};
 
-static const luaL_Reg functions[] = {
-    {"watch_signals", watch_signals}, {"raise_signal", raise_signal}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"watch_signals", watch_signals},
+                                     {"raise_signal", raise_signal},
+                                     {NULL, NULL}};
 
 void lull_open_signal(lua_State *L)
 {

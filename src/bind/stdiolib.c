@@ -1,7 +1,7 @@
 /* Streams on the standard files.  What the file of C has in its buffer, as print left it
-   there, goes out before what is written to a stream; what a stream still has to send when
-   the loop or the program ends is sent then, however long that takes, as exit(3) does with
-   the files of C. */
+   there, goes out before what is written to a stream; what a stream still has to send
+   when the loop or the program ends is sent then, however long that takes, as exit(3)
+   does with the files of C. */
 #include "bind.h"
 
 #include <errno.h>
@@ -120,8 +120,9 @@ static int standard(lua_State *L)
     return 1;
 }
 
-static const luaL_Reg functions[] = {
-    {"standard", standard}, {"finish_output", finish_output}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"standard", standard},
+                                     {"finish_output", finish_output},
+                                     {NULL, NULL}};
 
 void lull_open_stdio(lua_State *L)
 {

@@ -1,10 +1,11 @@
-/* The four calls as a backend makes them that only knows when a descriptor is ready:
-   try, and answer -EAGAIN where one would have to wait.  EINTR is retried here.  Whether
-   a descriptor is a socket is learned from the first call that says it is not.
+/* The four calls as a backend makes them that only knows when a descriptor is ready: try,
+   and answer -EAGAIN where one would have to wait.  EINTR is retried here.  Whether a
+   descriptor is a socket is learned from the first call that says it is not.
 
-   Sockets need not be non-blocking for this, for there is MSG_DONTWAIT.  Other descriptors
-   have to, or be marked as shared: then poll(2) is asked before each call.  What it says
-   holds for one read, unless another program is quicker, and for a write of PIPE_BUF. */
+   Sockets need not be non-blocking for this, for there is MSG_DONTWAIT.  Other
+   descriptors have to, or be marked as shared: then poll(2) is asked before each call.
+   What it says holds for one read, unless another program is quicker, and for a write of
+   PIPE_BUF. */
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
@@ -61,8 +62,8 @@ int lull_call_recv(struct lull_selector *s, lull_watch *w, void *data, size_t si
     return n < 0 ? -errno : (int)n;
 }
 
-/* write(2) that raises no SIGPIPE: where it would kill, it is blocked meanwhile, and the one
-   that was raised is taken away. */
+/* write(2) that raises no SIGPIPE: where it would kill, it is blocked meanwhile, and the
+   one that was raised is taken away. */
 static ssize_t write_quietly(int fd, const void *data, size_t size)
 {
     struct sigaction action;

@@ -7,13 +7,13 @@
    does not get.
 
    A child gets nothing that was not meant for it: no descriptor but 0, 1 and 2, whoever
-   had forgotten to mark it, no signal blocked, ignored or handled, the limit of open files
-   that this process was started with.
+   had forgotten to mark it, no signal blocked, ignored or handled, the limit of open
+   files that this process was started with.
 
-   Its end is told by a descriptor that becomes readable: a pidfd, or, where the system has
-   none, a pipe whose other end a thread closes.  That thread leaves the child a zombie:
-   it is reaped on the loop's thread only, where it is signalled too, so its number cannot
-   have become somebody else's in between. */
+   Its end is told by a descriptor that becomes readable: a pidfd, or, where the system
+   has none, a pipe whose other end a thread closes.  That thread leaves the child a
+   zombie: it is reaped on the loop's thread only, where it is signalled too, so its
+   number cannot have become somebody else's in between. */
 #include "sys.h"
 
 #include <errno.h>
@@ -30,7 +30,7 @@
 
 enum { STACK = 128 * 1024 }; /* of a thread that waits */
 
-/* ---- pipes --------------------------------------------------------------------------- */
+/* ---- pipes ------------------------------------------------------------------------- */
 
 /* No descriptor of ours may be one of the standard three: a child would take it. */
 static int above_standard(int fd)
@@ -89,7 +89,7 @@ int sys_nonblocking(int fd, bool on)
     return flags != wanted && fcntl(fd, F_SETFL, wanted) < 0 ? -errno : 0;
 }
 
-/* ---- in the child -------------------------------------------------------------------- */
+/* ---- in the child ------------------------------------------------------------------ */
 
 /* What goes wrong in there. */
 struct report {
@@ -97,8 +97,8 @@ struct report {
     bool in_cwd;
 };
 
-/* Some refuse, and have no handler to lose.  The C library keeps those that it uses itself
-   from sigaction(3), but they may be ignored as well. */
+/* Some refuse, and have no handler to lose.  The C library keeps those that it uses
+   itself from sigaction(3), but they may be ignored as well. */
 static void default_signals(void)
 {
 #ifdef __linux__
@@ -159,7 +159,7 @@ static void limit_files(int64_t soft)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* As execvp looks along PATH: a file that may not be run is remembered, and others tried. */
+/* As execvp looks along PATH: a file that may not be run is remembered, others tried. */
 static int run_first(const struct sys_program *p)
 {
     int rc = -ENOENT;
@@ -204,10 +204,10 @@ static void child(const struct sys_program *p, int pipe)
     _exit(127);
 }
 
-/* ---- starting one -------------------------------------------------------------------- */
+/* ---- starting one ------------------------------------------------------------------ */
 
-/* Sanitizers and valgrind make a fork of it, which is as good but returns earlier; *shared
-   tells whether the child has run in our memory. */
+/* Sanitizers and valgrind make a fork of it, which is as good but returns earlier;
+   *shared tells whether the child has run in our memory. */
 __attribute__((noinline)) static pid_t fork_off(const struct sys_program *p, int pipe,
                                                 volatile bool *shared)
 {
@@ -259,7 +259,7 @@ int sys_spawn(const struct sys_program *p, bool *in_cwd)
     return rc;
 }
 
-/* ---- its end ------------------------------------------------------------------------- */
+/* ---- its end ----------------------------------------------------------------------- */
 
 struct watcher {
     pid_t pid;

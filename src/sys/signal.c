@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- names --------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -82,7 +82,7 @@ bool sys_signal_fault(int number)
     return number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL;
 }
 
-/* ---- the handler --------------------------------------------------------------------- */
+/* ---- the handler ------------------------------------------------------------------- */
 
 static _Atomic(struct sys_ear *) ears; /* all who listen */
 static atomic_int inside;              /* handlers that run now */
@@ -172,7 +172,7 @@ static void leave(const sigset_t *before)
     pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
-/* ---- listening ----------------------------------------------------------------------- */
+/* ---- listening --------------------------------------------------------------------- */
 
 int sys_ear_open(struct sys_ear *ear)
 {

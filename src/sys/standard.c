@@ -1,11 +1,11 @@
 /* The standard files, for streams of our own on them.
 
    What they are open on is often shared with other programs, and so is O_NONBLOCK, which
-   belongs to the open file: setting it breaks those (a shell, the other end of a pipeline)
-   long after we are gone.  A terminal and a pipe can be opened once more under the name
-   that /proc has for them: that open file is ours alone and may be non-blocking.  Where
-   this is refused, and for whatever else may block, there is a mere duplicate, to be asked
-   whether it is ready before each call. */
+   belongs to the open file: setting it breaks those (a shell, the other end of a
+   pipeline) long after we are gone.  A terminal and a pipe can be opened once more under
+   the name that /proc has for them: that open file is ours alone and may be
+   non-blocking.  Where this is refused, and for whatever else may block, there is a mere
+   duplicate, to be asked whether it is ready before each call. */
 #include "sys.h"
 
 #include <errno.h>
