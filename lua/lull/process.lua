@@ -1,5 +1,5 @@
 -- Child processes: spawn starts one, run starts one and sees it through.  How a program
--- is started and reaped is told in src/sys/child.c and src/bind/processlib.c.
+-- is started and reaped is told in src/sys/child.c and src/bind/spawnlib.c.
 local core = require "lull.core"
 
 local process = {}
