@@ -144,6 +144,13 @@ function rows.timeout(n)
   for _ = 1, n do timeout(60, body) end
 end
 
+-- A timer that is started and stopped, as most are.
+function rows.timer(n)
+  local loop = lull.loop()
+  local function due() end
+  for _ = 1, n do loop:call_later(60, due):cancel() end
+end
+
 function rows.resume(n)
   local resume <const>, yield <const> = coroutine.resume, coroutine.yield
   local co = coroutine.create(function()

@@ -3,6 +3,10 @@
 
 package.path = "bench/?.lua;" .. package.path
 local measure = require "measure"
+local format = require "format"
+
+local sorted, median, number = format.sorted, format.median, format.number
+local print_table = format.print_table
 
 local options = { rounds = 7, scale = 1, patterns = {} }
 
@@ -38,17 +42,6 @@ local function wanted(id)
 end
 
 -- ---- statistics ---------------------------------------------------------------------
-
-local function sorted(list)
-  local copy = table.move(list, 1, #list, 1, {})
-  table.sort(copy)
-  return copy
-end
-
-local function median(list)
-  local s, n = sorted(list), #list
-  return n > 0 and (s[(n + 1) // 2] + s[n // 2 + 1]) / 2 or nil
-end
 
 local function ratio(row, reference, lull)
   if not reference or not lull then return nil end
@@ -90,15 +83,9 @@ end
 
 -- ---- printing -----------------------------------------------------------------------
 
-local function number(x)
-  if not x then return "–" end
-  local digits = x < 10 and 2 or x < 100 and 1 or 0
-  return ("%." .. digits .. "f"):format(x)
-end
-
-local function spread(list, format)
+local function spread(list, write)
   local s = sorted(list)
-  return #s > 0 and format(s[1]) .. ".." .. format(s[#s]) or "–"
+  return #s > 0 and write(s[1]) .. ".." .. write(s[#s]) or "–"
 end
 
 local function two_digits(x) return ("%.2f"):format(x) end
@@ -135,25 +122,6 @@ local function cells(outcome)
     quotient and two_digits(quotient) or "–",
     relative and spread(quotients, two_digits) or spread(outcome.lull, number),
     aim or "–", word }
-end
-
-local function print_table(head, lines)
-  local widths = {}
-  table.insert(lines, 1, head)
-  for _, line in ipairs(lines) do
-    for i, cell in ipairs(line) do
-      widths[i] = math.max(widths[i] or 0, utf8.len(cell))
-    end
-  end
-  for _, line in ipairs(lines) do
-    local parts = {}
-    for i, cell in ipairs(line) do
-      local blanks = (" "):rep(widths[i] - utf8.len(cell))
-      parts[i] = i == 1 and cell .. blanks or blanks .. cell
-    end
-    print(table.concat(parts, "  "))
-  end
-  print()
 end
 
 local function print_main(outcomes)

@@ -1,0 +1,234 @@
+-- bench/run --peers: lull beside what else one could take, all in one run, in turn.  Two
+-- kinds of rows: echo servers under the same load, and micro rows, each runtime's own way
+-- of doing the same.  Peers that are not installed are left out, with a line.
+--   bench/run --peers [pattern...] [--rounds N] [--quick] [--save FILE]
+
+package.path = "bench/?.lua;" .. package.path
+local measure = require "measure"
+local format = require "format"
+
+local median, number = format.median, format.number
+local options = { rounds = 5, scale = 1, patterns = {} }
+
+local i = 1
+while arg[i] do
+  if arg[i] == "--rounds" then
+    i = i + 1
+    options.rounds = tonumber(arg[i])
+  elseif arg[i] == "--save" then
+    i = i + 1
+    options.save = arg[i]
+  elseif arg[i] == "--quick" then
+    options.rounds, options.scale = 1, 0.2
+  else
+    options.patterns[#options.patterns + 1] = arg[i]
+  end
+  i = i + 1
+end
+
+local function wanted(id)
+  for _, pattern in ipairs(options.patterns) do
+    if id:find(pattern, 1, true) then return true end
+  end
+  return #options.patterns == 0
+end
+
+-- ---- who is here ---------------------------------------------------------------------
+
+local peers = {}
+for _, peer in ipairs(require "peers") do
+  local here = not peer.needs or os.execute("(" .. peer.needs .. ") >/dev/null 2>&1")
+  if here then
+    peers[#peers + 1] = peer
+  else
+    print(("%s: skipped, %s is missing"):format(peer.title, peer.package))
+  end
+end
+
+-- ---- rows -----------------------------------------------------------------------------
+
+-- A row takes a sample of a peer: a figure (smaller is better) and details, or nil and
+-- why there is none.
+local rows = {}
+
+local function echo(id, title, size, connections, cores)
+  rows[#rows + 1] = { id = "echo-" .. id, title = title, command = "echo",
+    unit = (connections > 1 and cores ~= 1) and "µs CPU" or "µs wall", echo = true,
+    sample = function(peer)
+      local seconds = 2 * options.scale
+      local core = cores == 1 and measure.cores[1] or measure.cores[#measure.cores]
+      local d = measure.load(peer.echo, core,
+        ("--connections %d --size %d --warmup %.2f --seconds %.2f"):format(connections,
+          size, seconds / 4, seconds))
+      return (connections > 1 and cores ~= 1) and d.cpu_us or 1e6 / d.pace, d
+    end }
+end
+
+echo("64x1-onecore", "echo 64 B, 1 connection, one core for both", 64, 1, 1)
+echo("64x1", "echo 64 B, 1 connection", 64, 1)
+echo("64x64", "echo 64 B, 64 connections", 64, 64)
+echo("64x1000", "echo 64 B, 1000 connections", 64, 1000)
+echo("16kx64", "echo 16 KiB, 64 connections", 16384, 64)
+
+rows[#rows + 1] = { id = "idle", title = "idle connection, RSS", unit = "bytes",
+  command = "echo", rounds = 1, sample = function(peer)
+    return measure.load(peer.echo, measure.cores[#measure.cores],
+      ("--idle 1 --connections %d"):format(options.scale < 1 and 500 or 900)).bytes
+  end }
+
+-- What each runtime calls the row where its name differs; false: it has no such thing.
+local names = {
+  epoll = { spawn = "respawn", queue = false, timer = false, sleepers = "memory" },
+  lull = { spawn = "respawn", sleepers = "memory" },
+  luv = { trip = false, queue = false },
+  cqueues = { timer = false, queue = false },
+}
+
+local function micro(id, title, count, key, unit)
+  rows[#rows + 1] = { id = id, title = title, unit = unit or "ns", command = "micro",
+    sample = function(peer)
+      local name = (names[peer.id] or {})[id]
+      if name == false then return nil end
+      local n = math.tointeger(math.max(count * options.scale, 10000) // 100 * 100)
+      local result = measure.program(measure.cores[1],
+        ("env %s %s %d"):format(peer.micro, name or id, n))
+      return result[key or "ns"] or result.rss
+    end }
+end
+
+micro("switch", "task switch", 1e6)
+micro("spawn", "task spawned and ended", 5e5)
+micro("trip", "future round trip between two tasks", 5e5)
+micro("queue", "queue hand-off between two tasks", 5e5)
+micro("timer", "timer started and stopped", 5e5)
+micro("sleepers", "sleeping task, RSS", 1e5, "bytes", "bytes")
+
+local function startup(id, title, key, unit)
+  rows[#rows + 1] = { id = id, title = title, unit = unit, command = "hello", rounds = 1,
+    sample = function(peer)
+      return measure.program(measure.cores[1],
+        ("%s/bench/startup 20 %s"):format(measure.build, peer.hello))[key]
+    end }
+end
+
+startup("start-up", "start and end of an empty program", "ms", "ms")
+startup("size", "memory of an empty program", "kib", "KiB")
+
+-- ---- measuring ------------------------------------------------------------------------
+
+local function measure_row(row)
+  local outcome = { row = row, samples = {}, details = {}, void = {} }
+  for round = 1, math.min(options.rounds, row.rounds or options.rounds) do
+    for _, peer in ipairs(peers) do
+      local id = peer.id
+      if peer[row.command] and not outcome.void[id] then
+        io.stderr:write(("\r\27[K%s %d, %s"):format(row.id, round, id))
+        local ok, value, details = pcall(row.sample, peer)
+        if ok and value then
+          outcome.samples[id] = outcome.samples[id] or {}
+          outcome.details[id] = outcome.details[id] or {}
+          table.insert(outcome.samples[id], value)
+          table.insert(outcome.details[id], details)
+        else
+          outcome.void[id] = ok and "has none" or tostring(value):match "[^\n]*"
+        end
+      end
+    end
+  end
+  io.stderr:write "\r\27[K"
+  return outcome
+end
+
+-- The figures of a row: of each peer, of the reference and of the best other peer.
+local function figures(outcome)
+  local list, best = {}, nil
+  for _, peer in ipairs(peers) do
+    local samples = outcome.samples[peer.id]
+    local value = samples and median(samples)
+    if value then
+      list[#list + 1] = { peer = peer, value = value, details = outcome.details[peer.id] }
+      local other = not peer.c and not peer.ours
+      if other and (not best or value < best.value) then best = list[#list] end
+    end
+  end
+  return list, best, list[1] and list[1].peer.c and list[1] or nil
+end
+
+local function column(details, key)
+  local values = {}
+  for _, d in ipairs(details or {}) do values[#values + 1] = d[key] end
+  return median(values)
+end
+
+local function print_row(outcome)
+  local list, best, reference = figures(outcome)
+  local lines = {}
+  for _, entry in ipairs(list) do
+    local line = { entry.peer.title, number(entry.value),
+      reference and ("%.2f"):format(entry.value / reference.value) or "–",
+      best and ("%.2f"):format(entry.value / best.value) or "–" }
+    if outcome.row.echo then
+      for _, key in ipairs { "pace", "p50_us", "p99_us", "p999_us" } do
+        line[#line + 1] = number(column(entry.details, key))
+      end
+      line[#line + 1] = ("%.0f %%"):format(column(entry.details, "busy") * 100)
+    end
+    lines[#lines + 1] = line
+  end
+  local head = { outcome.row.title, outcome.row.unit, "× C", "× best peer" }
+  if outcome.row.echo then
+    table.move({ "requests/s", "p50 µs", "p99", "p99.9", "busy" }, 1, 5, 5, head)
+  end
+  format.print_table(head, lines)
+  for _, peer in ipairs(peers) do
+    local why = outcome.void[peer.id]
+    if why and why ~= "has none" then print(peer.title .. ": void, " .. why) end
+  end
+end
+
+-- ---- for the plot -------------------------------------------------------------------
+
+local function save(file, outcomes)
+  local out = assert(io.open(file, "w"))
+  out:write "return {\n"
+  local facts = { date = os.date "%Y-%m-%d", command = "bench/run --peers",
+    machine = measure.line "sed -n 's/^model name[^:]*: //p' /proc/cpuinfo",
+    cores = tostring(#measure.cores), kernel = measure.line "uname -r | cut -d. -f1-2",
+    lull = measure.line(measure.build .. "/lull -v"),
+    luv = measure.line "dpkg-query -Wf '${Version}' lua-luv",
+    cqueues = measure.line "dpkg-query -Wf '${Version}' lua-cqueues",
+    copas = measure.line "dpkg-query -Wf '${Version}' lua-copas",
+    python = measure.line "/usr/bin/python3 -V", node = measure.line "node -v",
+    uvloop = measure.line "dpkg-query -Wf '${Version}' python3-uvloop",
+    libuv = measure.line "dpkg-query -Wf '${Version}' libuv1-dev" }
+  for key, value in pairs(facts) do out:write(("  %s = %q,\n"):format(key, value)) end
+  for _, outcome in ipairs(outcomes) do
+    local row = outcome.row
+    out:write(("  { id = %q, title = %q, unit = %q,\n"):format(row.id, row.title,
+      row.unit))
+    for _, entry in ipairs((figures(outcome))) do
+      local d, peer = entry.details, entry.peer
+      out:write(("    { %q, %.6g, ours = %s, c = %s"):format(peer.title, entry.value,
+        tostring(peer.ours or false), tostring(peer.c or false)))
+      for _, key in ipairs(row.echo and { "pace", "p50_us", "p99_us", "p999_us" } or {})
+      do out:write((", %s = %.6g"):format(key, column(d, key))) end
+      out:write " },\n"
+    end
+    out:write "  },\n"
+  end
+  out:write "}\n"
+  out:close()
+end
+
+-- ---- the whole of it -----------------------------------------------------------------
+
+local outcomes = {}
+for _, row in ipairs(rows) do
+  if wanted(row.id) then
+    outcomes[#outcomes + 1] = measure_row(row)
+    print_row(outcomes[#outcomes])
+  end
+end
+if options.save then save(options.save, outcomes) end
+print(("command: bench/run --peers %s"):format(table.concat(arg, " ")))
+print("load average: " .. measure.line "cut -d' ' -f1-3 /proc/loadavg")

@@ -1,0 +1,94 @@
+"""The micro rows with asyncio.  [UVLOOP=1] python3 micro_asyncio.py ROW N"""
+
+import asyncio
+import gc
+import os
+import sys
+import time
+
+RING = 100
+
+
+async def switch(n):
+    async def body():
+        for _ in range(n // RING):
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(body() for _ in range(RING)))
+
+
+async def spawn(n):
+    async def body():
+        pass
+
+    loop = asyncio.get_running_loop()
+    for _ in range(n // RING):
+        tasks = [loop.create_task(body()) for _ in range(RING)]
+        await asyncio.sleep(0)
+    await asyncio.wait(tasks)
+
+
+async def trip(n):
+    loop = asyncio.get_running_loop()
+    box = None
+
+    async def ask():
+        nonlocal box
+        for _ in range(n):
+            box = loop.create_future()
+            await box
+
+    asker = loop.create_task(ask())
+    await asyncio.sleep(0)
+    for i in range(n):
+        box.set_result(i)
+        await asyncio.sleep(0)
+    await asker
+
+
+async def queue(n):
+    q = asyncio.Queue(16)
+
+    async def feed():
+        for i in range(n):
+            await q.put(i)
+
+    feeder = asyncio.create_task(feed())
+    for _ in range(n):
+        await q.get()
+    await feeder
+
+
+async def timer(n):
+    loop = asyncio.get_running_loop()
+    for _ in range(n):
+        loop.call_later(60, print).cancel()
+
+
+def resident():
+    with open("/proc/self/statm") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+async def sleepers(n):
+    async def body():
+        await asyncio.sleep(1e6)
+
+    loop = asyncio.get_running_loop()
+    gc.collect()
+    before = resident()
+    tasks = [loop.create_task(body()) for _ in range(n)]
+    await asyncio.sleep(0)
+    gc.collect()
+    print(f"row=sleepers bytes={(resident() - before) / len(tasks):.1f}", flush=True)
+    os._exit(0)
+
+
+row, n = sys.argv[1], int(sys.argv[2])
+if os.environ.get("UVLOOP"):
+    import uvloop
+
+    uvloop.install()
+began = time.process_time()
+asyncio.run(globals()[row](n))
+print(f"row={row} ns={(time.process_time() - began) / n * 1e9:.3f}")

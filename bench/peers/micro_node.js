@@ -1,0 +1,73 @@
+// The micro rows with Node.js.  node micro_node.js ROW N
+// A switch is an await of what is done already: the microtask queue, without the event loop.
+
+const RING = 100;
+
+const rows = {
+  async switch(n) {
+    const body = async () => { for (let i = 0; i < n / RING; i++) await undefined; };
+    await Promise.all(Array.from({ length: RING }, body));
+  },
+
+  async spawn(n) {
+    const body = async () => {};
+    for (let i = 0; i < n / RING; i++) {
+      const tasks = [];
+      for (let j = 0; j < RING; j++) tasks.push(body());
+      await Promise.all(tasks);
+    }
+  },
+
+  async trip(n) {
+    let settle;
+    const asker = (async () => {
+      for (let i = 0; i < n; i++) await new Promise((resolve) => { settle = resolve; });
+    })();
+    for (let i = 0; i < n; i++) {
+      settle(i);
+      await undefined;
+    }
+    await asker;
+  },
+
+  async queue(n) {
+    const items = [];
+    let wanted, room;
+    const feeder = (async () => {
+      for (let i = 0; i < n; i++) {
+        while (items.length >= 16) await new Promise((resolve) => { room = resolve; });
+        items.push(i);
+        if (wanted) { wanted(); wanted = null; }
+      }
+    })();
+    for (let i = 0; i < n; i++) {
+      while (items.length === 0) await new Promise((resolve) => { wanted = resolve; });
+      items.shift();
+      if (room) { room(); room = null; }
+    }
+    await feeder;
+  },
+
+  async timer(n) {
+    for (let i = 0; i < n; i++) clearTimeout(setTimeout(() => {}, 60000));
+  },
+
+  async sleepers(n) {
+    const body = () => new Promise((resolve) => { setTimeout(resolve, 1e9); });
+    const asleep = async () => { await body(); };
+    if (global.gc) global.gc();
+    const before = process.memoryUsage().rss;
+    for (let i = 0; i < n; i++) asleep();
+    await undefined;
+    if (global.gc) global.gc();
+    console.log(`row=sleepers bytes=${((process.memoryUsage().rss - before) / n).toFixed(1)}`);
+    process.exit(0);
+  },
+};
+
+const [row, count] = [process.argv[2], Number(process.argv[3])];
+const began = process.cpuUsage();
+rows[row](count).then(() => {
+  const { user, system } = process.cpuUsage(began);
+  console.log(`row=${row} ns=${(((user + system) / count) * 1e3).toFixed(3)}`);
+});
