@@ -324,6 +324,23 @@ for _, backend in helper.backends() do
         probe.close_fd(yours)
       end)
 
+      it("is done at the end of a run for who has forgotten it", function()
+        local mine, yours = probe.pair()
+        local got, text = {}, nil
+        run(function()
+          local s, loop = core.stream(mine), lull.loop()
+          local function read_slowly()
+            got[#got + 1] = probe.read(yours)
+            if got[#got] ~= "" then loop:call_later(0.01, read_slowly) end
+          end
+          text = fill(s)
+          loop:call_later(1, read_slowly)
+        end, {selector = backend})
+        repeat got[#got + 1] = probe.read(yours) until got[#got] == ""
+        assert.is_true(text == table.concat(got))
+        probe.close_fd(yours)
+      end)
+
       it("ends a run at the latest when it lingers out", function()
         local s, peer, time
         run(function()

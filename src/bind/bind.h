@@ -160,6 +160,7 @@ void lull_hold(lua_State *L, const void *key);
 int lull_pushheld(lua_State *L, const void *key); /* the type of what was pushed */
 void lull_release(lua_State *L, const void *key);
 lua_Integer lull_countheld(lua_State *L);
+void lull_pushallheld(lua_State *L); /* the table of what is kept alive so, by key */
 
 /* Lets the value on top of the stack (popped) be found under a key for as long as somebody
    else keeps it alive. */
@@ -252,6 +253,8 @@ void lull_call_soon(lua_State *L, struct runtime *rt, uint32_t loop, int nargs);
 /* A closed stream of this loop that still sends (+1) or is through (-1): who runs the
    loop to its end waits for it. */
 void lull_linger(lull_loop *loop, int change);
+/* Closes the streams of a loop that have something to send; true when there were some. */
+bool lull_close_streams(lua_State *L, struct runtime *rt, lull_loop *loop);
 
 /* Reports an error that nobody will look at: pops error and traceback (string or nil);
    i is the task or 0. */

@@ -73,7 +73,7 @@ static void newruntime(lua_State *L)
 
 /* ---- what is kept alive, and what belongs to an object ----------------------------- */
 
-static void pushheld(lua_State *L)
+void lull_pushallheld(lua_State *L)
 {
     lull_pushruntime(L);
     lua_getiuservalue(L, -1, HELD);
@@ -82,7 +82,7 @@ static void pushheld(lua_State *L)
 
 void lull_hold(lua_State *L, const void *key)
 {
-    pushheld(L);
+    lull_pushallheld(L);
     lua_insert(L, -2);
     lua_rawsetp(L, -2, key);
     lua_pop(L, 1);
@@ -90,7 +90,7 @@ void lull_hold(lua_State *L, const void *key)
 
 int lull_pushheld(lua_State *L, const void *key)
 {
-    pushheld(L);
+    lull_pushallheld(L);
     int type = lua_rawgetp(L, -1, key);
     lua_remove(L, -2);
     return type;
@@ -98,7 +98,7 @@ int lull_pushheld(lua_State *L, const void *key)
 
 void lull_release(lua_State *L, const void *key)
 {
-    pushheld(L);
+    lull_pushallheld(L);
     if (lua_rawgetp(L, -1, key) != LUA_TNIL) { /* only existing keys are set to nil */
         lua_pushnil(L);
         lua_rawsetp(L, -3, key);
@@ -109,7 +109,7 @@ void lull_release(lua_State *L, const void *key)
 lua_Integer lull_countheld(lua_State *L)
 {
     lua_Integer n = 0;
-    pushheld(L);
+    lull_pushallheld(L);
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
         n++;
     lua_pop(L, 1);

@@ -101,7 +101,7 @@ void lull_clear(lua_State *L, struct runtime *rt, struct loop *o, int64_t grace)
             each_task(L, rt, o, kill_task);
             o->lingering = 0;
         }
-    } while (lull_close_transports(o));
+    } while (lull_close_transports(o) || lull_close_streams(L, rt, o->core));
     o->end = UNTIL_STOPPED;
     end(&p, o->core);
 }

@@ -317,6 +317,24 @@ static void end(lua_State *L, struct stream *s)
         lull_stream_finish(L, s);
 }
 
+/* At the end of a loop: whoever left a stream open with something to be sent meant it to
+   be sent.  True when there were some, which linger now. */
+bool lull_close_streams(lua_State *L, struct runtime *rt, lull_loop *loop)
+{
+    bool any = false;
+    lull_pushallheld(L);
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+        struct stream *s = lull_test(L, rt, -1, LULL_STREAM);
+        if (s && (s->flags & (STREAM_OPEN | STREAM_STANDARD)) == STREAM_OPEN &&
+            s->io.loop == loop) {
+            end(L, s);
+            any = true;
+        }
+    }
+    lua_pop(L, 1);
+    return any;
+}
+
 /* A handshake that has failed closes the stream, once it has been told. */
 int lull_stream_fail(lua_State *L, struct stream *s, int rc)
 {
