@@ -544,6 +544,44 @@ function scenarios.signals()
   end
 end
 
+-- Nothing is made that would stay behind when there is no memory to remove it.
+function scenarios.files()
+  local fs = require "lull.fs"
+  do
+    local zero <close> = assert(fs.open "/dev/zero")
+    same(3, #assert(zero:read(3)))
+    same(100000, #assert(zero:read(100000)))
+    same(0, zero:seek "set")
+    local other = lull.spawn(zero.read, zero, 10)
+    same(10, #assert(zero:read(10)))
+    same(10, #assert(other:await()))
+  end
+  local null = assert(fs.open("/dev/null", "w"))
+  assert(null:write("some", 1, 1.5, ("x"):rep(40000)))
+  assert(null:write(("y"):rep(200000)))
+  same(true, assert(null:flush()))
+  same(true, assert(null:close()))
+  same("char", assert(fs.stat "/dev/null").type)
+  same("ENOENT", code_of(fs.open "/dev/null-and-void"))
+  same(true, #assert(fs.read_file "/proc/self/stat") > 20)
+  local n = 0
+  for name, type in fs.scandir "/proc/self/task" do
+    same("directory", type)
+    n = n + tonumber(name)
+  end
+  same(true, n > 0)
+end
+
+function scenarios.watches()
+  local fs = require "lull.fs"
+  local watch <close> = assert(fs.watch("/proc/self", {debounce = 1}))
+  same("ETIMEDOUT", code_of(lull.timeout(1, watch.next, watch)))
+  local waiting = lull.spawn(watch.next, watch)
+  lull.sleep(0)
+  watch:close()
+  same(nil, (waiting:await()))
+end
+
 function scenarios.deadlock()
   local inner = lull.new_loop {clock = "virtual"}
   local _ <close> = inner
@@ -617,7 +655,7 @@ end
 
 -- Loaded before: how modules come in when memory is short is another scenario.
 for _, name in ipairs {"lock", "queue", "task_local", "gather", "process", "signal",
-                       "thread"} do
+                       "thread", "fs"} do
   assert(lull[name])
 end
 
