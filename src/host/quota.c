@@ -32,7 +32,7 @@ struct watch {
     bool armed;       /* the alarm is */
     bool endless;     /* it is a run, not a step: whoever a signal finds had his share */
     lull_waiter teller; /* tells of who was set aside, outside of him */
-    lull_task told;
+    lull_task told;   /* of whom, until the teller has run; or 0 */
     struct sys_alarm *alarm;
 };
 
@@ -62,6 +62,7 @@ static void tell_slow(lull_loop *loop, lull_waiter *waiter)
     (void)loop;
     struct watch *w = container_of(waiter, struct watch, teller);
     lull_protected(w->l, tell, w);
+    w->told = 0;
 }
 
 /* How often before has this happened to t?  Notes it; raises where there is no memory. */
@@ -103,7 +104,7 @@ static void set_aside(lua_State *L, struct watch *w, struct runtime *rt)
         else
             raise_cancel_in(L);
     }
-    if (w->l->options.on_slow != NULL && w->teller.status != LULL_PENDING &&
+    if (w->l->options.on_slow != NULL && w->told == 0 &&
         count(L, rt, t, "preempted") == 0) {
         w->told = lull_number_of(t);
         lull_wait(&w->teller);
