@@ -13,6 +13,8 @@
 ---@field fs lull.fs
 ---@field signal lull.signal
 ---@field thread lull.thread
+---@field test lull.test
+---@field selectors lull.selectors
 ---@field stdin lull.Stream
 ---@field stdout lull.Stream
 ---@field stderr lull.Stream
@@ -227,6 +229,9 @@ function Scope:remaining() end
 ---@return boolean
 function Scope:cancelled() end
 
+---Leaves it, as the end of its block does.
+function Scope:close() end
+
 -- ---- waiting on each other ----------------------------------------------------------
 
 ---@class lull.Guard
@@ -341,6 +346,35 @@ function TaskLocal:get() end
 ---@return any old
 function TaskLocal:set(v) end
 
+-- ---- time that stops -----------------------------------------------------------------
+
+---A clock that goes with the loop's until it is paused, scaled or turned: game time.
+---@class lull.Clock
+local Clock = {}
+---@param opts? {scale: number?, paused: boolean?}
+---@return lull.Clock
+function lull.clock(opts) end
+---@return lull.seconds # since it was made, by itself
+function Clock:now() end
+---Suspends, through any pause.
+---@param seconds lull.seconds
+function Clock:sleep(seconds) end
+---As lull.timeout, by this clock.  Suspends.
+---@param seconds lull.seconds
+---@param fn function
+---@return any ... results of fn, or nil, "ETIMEDOUT: ...", "ETIMEDOUT"
+function Clock:timeout(seconds, fn, ...) end
+function Clock:pause() end
+function Clock:resume() end
+---@return boolean
+function Clock:paused() end
+---@param factor? number so many of its seconds in one of the loop's
+---@return number factor
+function Clock:scale(factor) end
+---Turns it forward.
+---@param seconds lull.seconds
+function Clock:advance(seconds) end
+
 -- ---- the loop -----------------------------------------------------------------------
 
 ---@class lull.Handle
@@ -413,7 +447,8 @@ function Selector:close() end
 ---@field poll fun(): lull.Selector
 ---@field select fun(): lull.Selector
 ---@field io_uring fun(): lull.Selector
+---@field kqueue fun(): lull.Selector
 ---@field available fun(): string[]
-lull.selectors = {}
+local selectors = {}
 
 return lull

@@ -7,10 +7,11 @@ local net = {}
 ---@field ca_path? string
 ---@field cert_file? string
 ---@field key_file? string
----@field verify? boolean
+---@field verify? boolean|"optional"
 ---@field server_name? string
 ---@field alpn? string[]
----@field min_version? "1.2"|"1.3"
+---@field min_version? "1.0"|"1.1"|"1.2"|"1.3"
+---@field max_version? "1.2"|"1.3"
 ---@field ciphers? string
 ---@field server? boolean
 
@@ -20,15 +21,44 @@ local net = {}
 ---@field high_water? integer how much may wait to be sent before writers do
 ---@field linger? lull.seconds for what is unsent at close
 
----@class lull.connect_options: lull.stream_options
+---How a name becomes an address.
+---@class lull.name_options
+---@field resolver? "dns"|"system"
+---@field servers? string[] "192.0.2.53", "192.0.2.53:5353"
+---@field hosts? string|boolean path of a hosts file; true: /etc/hosts
+---@field search? string[]
+---@field ndots? integer
+---@field attempts? integer
+---@field attempt_timeout? lull.seconds
+
+---@class lull.resolve_options: lull.name_options
+---@field family? "any"|"inet"|"inet6"
+---@field timeout? lull.seconds
+
+---@class lull.udp_options: lull.name_options
+---@field timeout? lull.seconds for the look-up
+---@field reuse_address? boolean
+---@field reuse_port? boolean
+---@field broadcast? boolean
+---@field ipv6_only? boolean
+---@field ttl? integer
+---@field multicast_ttl? integer
+---@field multicast_loop? boolean
+---@field multicast_interface? string|integer
+---@field rcvbuf? integer
+---@field sndbuf? integer
+
+---@class lull.connect_options: lull.stream_options, lull.name_options
 ---@field timeout? lull.seconds|false default 30
 ---@field bind? string|{[1]: string, [2]: integer}
 ---@field nodelay? boolean
 ---@field keepalive? boolean
----@field happy_eyeballs_delay? lull.seconds
+---@field happy_eyeballs_delay? lull.seconds|false
 
----@class lull.listen_options: lull.stream_options
+---@class lull.listen_options: lull.stream_options, lull.name_options
 ---@field backlog? integer
+---@field nodelay? boolean
+---@field keepalive? boolean
 ---@field reuse_address? boolean
 ---@field reuse_port? boolean
 
@@ -63,15 +93,16 @@ function net.listen_unix(path, opts) end
 
 ---@param host string
 ---@param port integer
----@param opts? table
+---@param opts? lull.udp_options
 ---@return lull.Datagram? datagram, string? message, lull.code? code
 function net.udp(host, port, opts) end
 
 ---@param host string
----@param opts? {family: "inet"|"inet6"?, resolver: "dns"|"system"?}
+---@param opts? lull.resolve_options
 ---@return {host: string, family: string}[]? addresses, string? message, lull.code? code
 function net.resolve(host, opts) end
 
+---@param opts? lull.stream_options
 ---@return lull.Stream a, lull.Stream b
 function net.pair(opts) end
 
@@ -79,6 +110,12 @@ function net.pair(opts) end
 ---@param type? "stream"|"dgram"
 ---@return lull.Socket? socket, string? message, lull.code? code
 function net.socket(family, type) end
+
+---What somebody else has opened, as an object, whose it is then.
+---@param descriptor integer
+---@param opts? lull.stream_options
+---@return lull.Stream|lull.Listener|lull.Datagram|lull.Socket? object, string? message, lull.code? code
+function net.adopt(descriptor, opts) end
 
 ---@class lull.Stream
 local Stream = {}
@@ -128,7 +165,7 @@ function Stream:settimeout(seconds) end
 function Stream:starttls(opts) end
 ---@return lull.Stream? stream, string? message, lull.code? code
 function Stream:handshake() end
----@return {version: string, cipher: string, alpn: string?, server_name: string?, verified: boolean, peer_certificate: string?}?
+---@return {version: string, cipher: string, alpn: string?, server_name: string?, verified: boolean, peer_certificate: string?, resumed: boolean}?
 function Stream:tls_info() end
 
 ---@class lull.Listener
@@ -150,54 +187,84 @@ function Listener:settimeout(seconds) end
 function Listener:fileno() end
 function Listener:close() end
 
----@class lull.Datagram
-local Datagram = {}
+---@alias lull.socket_option
+---| "reuseaddr"|"reuseport"|"nodelay"|"keepalive"|"broadcast"|"v6only"|"ttl"|"multicast_ttl"
+---| "multicast_loop"|"multicast_interface"|"rcvbuf"|"sndbuf"|"error"
+
+---What sockets of either kind have.
+---@class lull.AnySocket
+local AnySocket = {}
 ---@return true? ok, string? message, lull.code? code
-function Datagram:connect(host, port) end
+function AnySocket:bind(host, port) end
 ---@return true? ok, string? message, lull.code? code
-function Datagram:send(data) end
----@return true? ok, string? message, lull.code? code
-function Datagram:sendto(data, host, port) end
+function AnySocket:connect(host, port) end
+---@return integer? count, string? message, lull.code? code
+function AnySocket:send(data) end
+---@return integer? count, string? message, lull.code? code
+function AnySocket:sendto(data, host, port) end
+---@param n? integer
 ---@return string? data, string host, integer port
-function Datagram:recvfrom() end
----@return string host, integer port
-function Datagram:local_address() end
+function AnySocket:recvfrom(n) end
+---Receives what is sent to a multicast group, from now on.
+---@param group string
+---@param interface? string|integer
+---@return true? ok, string? message, lull.code? code
+function AnySocket:join(group, interface) end
+---@param group string
+---@param interface? string|integer
+---@return true? ok, string? message, lull.code? code
+function AnySocket:leave(group, interface) end
+---@param name lull.socket_option
+---@return true? ok, string? message, lull.code? code
+function AnySocket:setoption(name, value) end
+---@param name lull.socket_option
+---@return boolean|integer|nil value, string? message, lull.code? code
+function AnySocket:getoption(name) end
+---@param how "read"|"write"|"both"
+---@return true? ok, string? message, lull.code? code
+function AnySocket:shutdown(how) end
 ---@return string? host, integer? port
-function Datagram:peer() end
+function AnySocket:peer() end
+---@return string? host, integer? port
+function AnySocket:local_address() end
+---@return "inet"|"inet6"|"unix"
+function AnySocket:family() end
+---@param seconds lull.seconds? for each call that waits
+---@return self
+function AnySocket:settimeout(seconds) end
+---@return lull.seconds?
+function AnySocket:timeout() end
 ---@return integer fd
-function Datagram:fileno() end
-function Datagram:settimeout(seconds) end
-function Datagram:close() end
+function AnySocket:fileno() end
+function AnySocket:close() end
+
+---UDP, whole datagrams at a time.
+---@class lull.Datagram: lull.AnySocket
 
 ---One system call thin; each method suspends until it can be done.
----@class lull.Socket
+---@class lull.Socket: lull.AnySocket
 local Socket = {}
-function Socket:connect(host, port) end
-function Socket:bind(host, port) end
+---@param backlog? integer
+---@return true? ok, string? message, lull.code? code
 function Socket:listen(backlog) end
 ---@return lull.Socket? socket, string? message, lull.code? code
 function Socket:accept() end
+---@param n? integer
 ---@return string? data, string? message, lull.code? code
 function Socket:recv(n) end
----@return integer? count, string? message, lull.code? code
-function Socket:send(data) end
 ---@return true? ok, string? message, lull.code? code
 function Socket:sendall(data) end
----@return string? data, string host, integer port
-function Socket:recvfrom(n) end
+---With descriptors, over a Unix socket.
+---@param data string
+---@param descriptors (integer|lull.Stream|lull.Socket|lull.Listener)[]
 ---@return integer? count, string? message, lull.code? code
-function Socket:sendto(data, host, port) end
----@param name "reuseaddr"|"reuseport"|"nodelay"|"keepalive"|"broadcast"|"rcvbuf"|"sndbuf"|"error"
-function Socket:setoption(name, value) end
----@param name "reuseaddr"|"reuseport"|"nodelay"|"keepalive"|"broadcast"|"rcvbuf"|"sndbuf"|"error"
-function Socket:getoption(name) end
----@param how "read"|"write"|"both"
-function Socket:shutdown(how) end
-function Socket:peer() end
-function Socket:local_address() end
-function Socket:settimeout(seconds) end
+function Socket:sendmsg(data, descriptors) end
+---@param n? integer
+---@param max? integer how many descriptors; default 16
+---@return string? data, integer[]|string descriptors, string? truncated
+function Socket:recvmsg(n, max) end
+---Closes it without its descriptor, which is the caller's from now on.
 ---@return integer fd
-function Socket:fileno() end
-function Socket:close() end
+function Socket:detach() end
 
 return net

@@ -2,7 +2,7 @@
 ---@class lull.process
 local process = {}
 
----@alias lull.stdio "inherit"|"pipe"|"null"|lull.Stream|lull.File
+---@alias lull.stdio "inherit"|"pipe"|"null"|lull.Stream|lull.Socket|lull.File
 
 ---@class lull.process_options
 ---@field stdin? lull.stdio
@@ -12,6 +12,9 @@ local process = {}
 ---@field env? table<string, string|false> laid over the current one; false removes
 ---@field clear_env? boolean
 ---@field process_group? boolean
+---@field limit? integer as for streams, of its pipes
+---@field high_water? integer
+---@field linger? lull.seconds
 ---@field grace? lull.seconds between SIGTERM and SIGKILL; default 2
 
 ---@class lull.run_options: lull.process_options

@@ -22,7 +22,7 @@ function protocol.connect(factory, host, port, opts) end
 ---@return lull.Listener? listener, string? message, lull.code? code
 function protocol.listen(factory, host, port, opts) end
 ---@param factory fun(): lull.Protocol
----@return lull.Transport? transport, lull.Protocol|string protocol, lull.code? code
+---@return lull.DatagramTransport? transport, lull.Protocol|string protocol, lull.code? code
 function protocol.datagram(factory, host, port, opts) end
 
 ---@param factory fun(): lull.Protocol
@@ -39,25 +39,37 @@ function protocol.listen_unix(factory, path, opts) end
 ---@return lull.Transport transport, lull.Protocol protocol
 function protocol.wrap(factory, stream) end
 
----@class lull.Transport
-local Transport = {}
-function Transport:write(data) end
-function Transport:writelines(list) end
-function Transport:sendto(data, host, port) end
-function Transport:write_eof() end
-function Transport:close() end
-function Transport:abort() end
+---@class lull.AnyTransport
+local AnyTransport = {}
+function AnyTransport:close() end
+function AnyTransport:abort() end
 ---@return boolean
-function Transport:is_closing() end
-function Transport:pause_reading() end
-function Transport:resume_reading() end
+function AnyTransport:is_closing() end
+function AnyTransport:pause_reading() end
+function AnyTransport:resume_reading() end
 ---@return boolean
-function Transport:is_reading() end
+function AnyTransport:is_reading() end
 ---@param limits {high: integer?, low: integer?}
-function Transport:set_write_buffer_limits(limits) end
+function AnyTransport:set_write_buffer_limits(limits) end
 ---@return integer
-function Transport:get_write_buffer_size() end
+function AnyTransport:get_write_buffer_size() end
 ---@param name "peername"|"sockname"|"tls"
-function Transport:get_extra_info(name) end
+function AnyTransport:get_extra_info(name) end
+
+---@class lull.Transport: lull.AnyTransport
+local Transport = {}
+---@param data string
+function Transport:write(data) end
+---@param list string[]
+function Transport:writelines(list) end
+function Transport:write_eof() end
+
+---What protocol.datagram gives.
+---@class lull.DatagramTransport: lull.AnyTransport
+local DatagramTransport = {}
+---@param data string
+---@param host? string
+---@param port? integer
+function DatagramTransport:sendto(data, host, port) end
 
 return protocol
