@@ -35,6 +35,11 @@ describe("an example", function()
         assert.truthy(readme:find("[" .. file .. "](" .. file .. ")", 1, true), file)
       end
     end
+    for file in require "lfs".dir "examples/embed" do
+      if file:find "%.c%w*$" then
+        assert.truthy(readme:find("[" .. file .. "](embed/" .. file .. ")", 1, true), file)
+      end
+    end
   end)
 end)
 
