@@ -4,6 +4,7 @@ local helper = require "helper"
 local core = require "lull.core"
 local lull = require "lull"
 local net = require "lull.net"
+local fs = require "lull.fs"
 local process = require "lull.process"
 local run = helper.run
 
@@ -96,6 +97,18 @@ describe("a child", function()
         assert.is_true(waiting[2]:cancelled())
         p:close()
       end)
+    end, real)
+  end))
+
+  it("writes behind what the script has written to the file", tidy(function()
+    local dir <close> = helper.tempdir()
+    local path = dir.path .. "/log"
+    run(function()
+      local file <close> = fs.open(path, "w")
+      file:write "before\n"
+      assert(process.spawn({"echo", "child"}, {stdout = file})):wait()
+      file:close()
+      assert.equal("before\nchild\n", fs.read_file(path))
     end, real)
   end))
 

@@ -73,6 +73,19 @@ local function check_file(opts, option, name)
     .. "file expected)"):format(name, option), 3)
 end
 
+-- What was written to a File that the child will go on with comes first.  Suspends where
+-- there is something to write.
+local function flush_files(opts)
+  for _, option in ipairs { "stdin", "stdout", "stderr" } do
+    local file = opts[option]
+    if core.is_file(file) then
+      local ok, message, code = file:flush()
+      if not ok then return nil, message, code end
+    end
+  end
+  return true
+end
+
 -- ---- environment ----------------------------------------------------------------------
 
 -- The environment as a list, nil where it is the one that is here; and its PATH.
@@ -171,6 +184,8 @@ function process.spawn(argv, opts)
     name = argv[1], child = false, stdin = false, stdout = false, stderr = false,
   }, Process)
   self.rest = setmetatable({ process = self }, Rest)
+  local flushed, message, code = flush_files(opts)
+  if not flushed then return nil, message, code end
   local child, stdin, stdout, stderr = core.child {
     argv = argv, env = env, paths = make_paths(argv[1], path),
     cwd = opts.cwd ~= nil and check_string(opts.cwd, "cwd", "spawn") or nil,

@@ -219,9 +219,18 @@ static int is_stream(lua_State *L)
     return 1;
 }
 
+/* is_file (value) -> boolean: is it a File of lull's? */
+static int is_file(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    lua_pushboolean(L, lull_test(L, lull_runtime(L), 1, LULL_FILE) != NULL);
+    return 1;
+}
+
 static const luaL_Reg functions[] = {{"child", child},
                                      {"environment", environment},
                                      {"is_stream", is_stream},
+                                     {"is_file", is_file},
                                      {NULL, NULL}};
 
 void lull_open_spawn(lua_State *L)
