@@ -37,7 +37,8 @@ describe("an example", function()
     end
     for file in require "lfs".dir "examples/embed" do
       if file:find "%.c%w*$" then
-        assert.truthy(readme:find("[" .. file .. "](embed/" .. file .. ")", 1, true), file)
+        local link = "[" .. file .. "](embed/" .. file .. ")"
+        assert.truthy(readme:find(link, 1, true), file)
       end
     end
   end)
