@@ -240,7 +240,7 @@ static void goes_by_the_clock_of_the_host(void)
     lull_close(l, 0);
 }
 
-/* ---- between two steps ---------------------------------------------------------------- */
+/* ---- between two steps ----------------------------------------------------------- */
 
 static void says_how_long_the_host_may_sleep(void)
 {

@@ -11,7 +11,7 @@ static unsigned open_descriptors(void)
     return n;
 }
 
-/* ---- in a state of the host's ----------------------------------------------------------- */
+/* ---- in a state of the host's ---------------------------------------------------- */
 
 static int count_globals(lua_State *L)
 {
@@ -97,7 +97,7 @@ static void joins_what_a_script_has_required(void)
     lua_close(L);
 }
 
-/* ---- the end ---------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------- */
 
 static const char busy[] =
     "local a, b = lull.net.pair() lull.spawn(a.read, a) "

@@ -64,7 +64,7 @@ int sigaction(int number, const struct sigaction *action, struct sigaction *befo
     return real.f(number, action, before);
 }
 
-/* ---- a busy life ------------------------------------------------------------------------ */
+/* ---- a busy life ----------------------------------------------------------------- */
 
 static const char busy[] =
     "local a, b = lull.net.pair() lull.spawn(function() a:write 'x' end) b:read(1) "

@@ -13,7 +13,7 @@ static int64_t now(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* ---- instructions ----------------------------------------------------------------------- */
+/* ---- instructions ---------------------------------------------------------------- */
 
 static void an_endless_loop_gets_an_error(void)
 {
@@ -170,7 +170,7 @@ static void a_run_is_fair_too(void)
     lull_close(l, 0);
 }
 
-/* ---- memory ----------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------- */
 
 static void memory_is_an_error(void)
 {
@@ -200,7 +200,7 @@ static void descriptors_are_an_error(void)
     lull_close(l, 0);
 }
 
-/* ---- reach ------------------------------------------------------------------------------ */
+/* ---- reach ----------------------------------------------------------------------- */
 
 static void a_sandbox_has_no_way_out(void)
 {

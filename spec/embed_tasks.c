@@ -1,7 +1,7 @@
 /* Tasks and groups of a host: by number, with names, ends that are told, and owners. */
 #include "embed/host.h"
 
-/* ---- tasks ---------------------------------------------------------------------------- */
+/* ---- tasks ----------------------------------------------------------------------- */
 
 static struct {
     unsigned times;
@@ -204,7 +204,7 @@ static void shows_all_that_live(void)
     lull_close(l, 0);
 }
 
-/* ---- groups --------------------------------------------------------------------------- */
+/* ---- groups ---------------------------------------------------------------------- */
 
 static void owners_cancel_their_tasks(void)
 {

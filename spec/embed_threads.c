@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-/* ---- runtimes in threads ---------------------------------------------------------------- */
+/* ---- runtimes in threads --------------------------------------------------------- */
 
 static void *live(void *ud)
 {
@@ -49,7 +49,7 @@ static void a_runtime_may_move(void)
     lull_close(l, 0);
 }
 
-/* ---- answers ---------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------- */
 
 enum { ASKED = 32 };
 
@@ -101,7 +101,7 @@ static void threads_answer(void)
     }
 }
 
-/* ---- calls ------------------------------------------------------------------------------ */
+/* ---- calls ----------------------------------------------------------------------- */
 
 static atomic_int calls;
 
@@ -133,7 +133,7 @@ static void calls_come_from_everywhere(void)
     lull_close(l, 0);
 }
 
-/* ---- guest ------------------------------------------------------------------------------ */
+/* ---- guest ----------------------------------------------------------------------- */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t change = PTHREAD_COND_INITIALIZER;

@@ -68,7 +68,7 @@ static unsigned open_descriptors(void)
     return n;
 }
 
-/* ---- the scenarios -------------------------------------------------------------------- */
+/* ---- the scenarios --------------------------------------------------------------- */
 
 static int setup(lua_State *L)
 {
@@ -151,7 +151,7 @@ static int opening(const char *file, unsigned long n, unsigned long length)
     return memory.bytes ? complain("memory is left", NULL) : touched ? PASSED : UNTOUCHED;
 }
 
-/* ---- one process for each ---------------------------------------------------------------- */
+/* ---- one process for each -------------------------------------------------------- */
 
 static int in_child(lua_State *L, const char *file, const char *name, unsigned long n,
                     unsigned long length)

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* ---- the device: knows neither Lua nor lull -------------------------------------------- */
+/* ---- the device: knows neither Lua nor lull -------------------------------------- */
 
 struct request {
     int n;
@@ -26,7 +26,7 @@ static void *device(void *arg)
     return NULL;
 }
 
-/* ---- between the two: ten lines --------------------------------------------------------- */
+/* ---- between the two: ten lines -------------------------------------------------- */
 
 static int push(lua_State *L, void *ud) /* on the runtime's thread; L NULL: nobody waits */
 {
@@ -60,7 +60,7 @@ static int measure(lua_State *L) /* measure (n) -> value */
     return lull_await_own(L, NULL, 0); /* returns what the answer has pushed */
 }
 
-/* ---- the host ---------------------------------------------------------------------------- */
+/* ---- the host -------------------------------------------------------------------- */
 
 static const char script[] =
     "local function ask(n) print(n .. ' squared is ' .. measure(n)) end\n"

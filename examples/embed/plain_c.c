@@ -9,7 +9,7 @@
 static int pipe_ends[2];
 static lull_future word;
 
-/* ---- a moment ------------------------------------------------------------------------ */
+/* ---- a moment -------------------------------------------------------------------- */
 
 static lull_waiter ticker;
 static lull_timer timer;
@@ -26,7 +26,7 @@ static void tick(lull_loop *loop, lull_waiter *w)
     lull_timer_start(loop, &timer, lull_now(loop) + 10 * 1000000, 0);
 }
 
-/* ---- a descriptor -------------------------------------------------------------------- */
+/* ---- a descriptor ---------------------------------------------------------------- */
 
 static lull_waiter reader;
 static lull_io io;
@@ -41,7 +41,7 @@ static void readable(lull_loop *loop, lull_waiter *w)
     (void)loop, (void)w;
 }
 
-/* ---- another thread ------------------------------------------------------------------- */
+/* ---- another thread -------------------------------------------------------------- */
 
 static lull_message message;
 
@@ -59,7 +59,7 @@ static void *work(void *loop)
     return NULL;
 }
 
-/* ---- someone's word ------------------------------------------------------------------- */
+/* ---- someone's word -------------------------------------------------------------- */
 
 static lull_waiter listener;
 

@@ -30,7 +30,7 @@ struct alarm {
     struct scope *scope;
 };
 
-/* ---- time --------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------ */
 
 /* The loop of c, or NULL; a clock begins to go when it first meets one. */
 static lull_loop *loop_of(struct clock *c)
@@ -119,7 +119,7 @@ void lull_clock_turn(struct clock *c, int64_t ns)
     changed(c, loop);
 }
 
-/* ---- places -------------------------------------------------------------------------- */
+/* ---- places ---------------------------------------------------------------------- */
 
 static struct nap *take_nap(lua_State *L, struct clock *c, int64_t deadline)
 {
@@ -181,7 +181,7 @@ static void due(lull_loop *loop, lull_waiter *w)
         set_timer(c, loop);
 }
 
-/* ---- sleeping ------------------------------------------------------------------------ */
+/* ---- sleeping -------------------------------------------------------------------- */
 
 static struct clock *checkclock(lua_State *L)
 {
@@ -245,7 +245,7 @@ static int clock_sleep(lua_State *L)
     return lull_enter(L, sleepk);
 }
 
-/* ---- alarms --------------------------------------------------------------------------- */
+/* ---- alarms ---------------------------------------------------------------------- */
 
 static int alarm_close(lua_State *L)
 {
@@ -279,7 +279,7 @@ static int clock_alarm(lua_State *L)
     return 1;
 }
 
-/* ---- the rest ------------------------------------------------------------------------- */
+/* ---- the rest -------------------------------------------------------------------- */
 
 /* clock:now () -> seconds */
 static int clock_now(lua_State *L)

@@ -88,7 +88,7 @@ static int resumed(lua_State *L, lua_State *co, int i, lua_KContext outer)
     return take_results(L, co, rt->child_status, rt->child_count);
 }
 
-/* ---- resume and wrap ---------------------------------------------------------------------- */
+/* ---- resume and wrap ------------------------------------------------------------- */
 
 static lua_State *getco(lua_State *L)
 {
@@ -193,7 +193,7 @@ static int co_wrap(lua_State *L)
     return 1;
 }
 
-/* ---- yield ------------------------------------------------------------------------------------ */
+/* ---- yield ----------------------------------------------------------------------- */
 
 static int turnk(lua_State *L, int status, lua_KContext rc)
 {
@@ -241,7 +241,7 @@ static int co_yield(lua_State *L)
     return lua_yieldk(L, lua_gettop(L), (lua_KContext)rt, yielded);
 }
 
-/* ---- the rest --------------------------------------------------------------------------------------- */
+/* ---- the rest -------------------------------------------------------------------- */
 
 static const char *status_of(lua_State *L, lua_State *co)
 {

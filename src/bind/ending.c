@@ -41,7 +41,7 @@ static void kill_task(lua_State *L, struct runtime *rt, struct task *t)
     lull_kill(rt, t);
 }
 
-/* ---- patience ----------------------------------------------------------------------- */
+/* ---- patience -------------------------------------------------------------------- */
 
 struct patience {
     lull_waiter waiter;

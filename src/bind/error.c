@@ -58,7 +58,7 @@ int lull_pushfail(lua_State *L, int rc, const char *where)
     return lull_pushcode(L, lull_errname(-rc), text, where);
 }
 
-/* ---- tracebacks --------------------------------------------------------------------- */
+/* ---- tracebacks ------------------------------------------------------------------ */
 
 /* Where an error was raised is kept beside it while it travels: by the task that it travels
    in, or outside of tasks by the runtime, one at a time.  Who raises a known error again
@@ -180,7 +180,7 @@ static int rethrow(lua_State *L)
     return lull_reraise(L);
 }
 
-/* ---- cancellation --------------------------------------------------------------------- */
+/* ---- cancellation ---------------------------------------------------------------- */
 
 /* The error value of a cancellation; its reason is uservalue 1. */
 struct cancel {

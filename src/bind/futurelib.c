@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-/* ---- life ---------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------ */
 
 lull_future *lull_newfuture(lua_State *L)
 {
@@ -44,7 +44,7 @@ static lull_future *checkfuture(lua_State *L, int i)
     return checkfuture_in(L, lull_runtime(L), i);
 }
 
-/* ---- settling ------------------------------------------------------------------------ */
+/* ---- settling -------------------------------------------------------------------- */
 
 /* Pops n values into the uservalue of the future at i. */
 static void store(lua_State *L, lull_future *f, int i, int n)
@@ -141,7 +141,7 @@ static int cancel(lua_State *L)
     return 1;
 }
 
-/* ---- looking -------------------------------------------------------------------------- */
+/* ---- looking --------------------------------------------------------------------- */
 
 void lull_pushcancelled(lua_State *L, int i)
 {
@@ -304,7 +304,7 @@ static int remove_done_callback(lua_State *L)
     return 1;
 }
 
-/* ---- awaiting ---------------------------------------------------------------------------- */
+/* ---- awaiting -------------------------------------------------------------------- */
 
 /* Woken: f is done, unless a cancellation came first. */
 static int settled(lua_State *L, int status, lua_KContext f)

@@ -140,7 +140,7 @@ static int handle_tostring(lua_State *L)
     return 1;
 }
 
-/* ---- callbacks ---------------------------------------------------------------------------------------- */
+/* ---- callbacks ------------------------------------------------------------------- */
 
 /* loop:call_soon (fn, ...) -> Handle */
 static int call_soon(lua_State *L)

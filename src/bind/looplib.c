@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-/* ---- counting --------------------------------------------------------------------------- */
+/* ---- counting -------------------------------------------------------------------- */
 
 bool lull_drained(const struct loop *o)
 {
@@ -148,7 +148,7 @@ static int loop_tostring(lua_State *L)
     return 1;
 }
 
-/* ---- time ------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------ */
 
 int64_t lull_tonanoseconds(lua_State *L, int i)
 {
@@ -210,7 +210,7 @@ static int slow_callback(lua_State *L)
     return 1;
 }
 
-/* ---- the module --------------------------------------------------------------------------------------- */
+/* ---- the module ------------------------------------------------------------------ */
 
 struct loop *lull_newloop(lua_State *L, struct runtime *rt, const lull_options *options,
                           int *rc)

@@ -9,7 +9,7 @@ enum { GRACE = 1000000000 }; /* ns in which somebody may take a failure */
 
 static const char report_key;
 
-/* ---- outside of tasks --------------------------------------------------------------------- */
+/* ---- outside of tasks ------------------------------------------------------------ */
 
 void lull_report(lua_State *L, struct runtime *rt, int i)
 {
@@ -120,7 +120,7 @@ void lull_callback(struct runtime *rt, lua_CFunction function, void *ud)
     call_protected(rt, 1);
 }
 
-/* ---- the untaken -------------------------------------------------------------------- */
+/* ---- the untaken ----------------------------------------------------------------- */
 
 /* Sees to it that the untaken are looked through at this time. */
 static void look_at(struct loop *o, int64_t deadline)
@@ -246,7 +246,7 @@ void lull_review(struct runtime *rt, struct loop *o)
     o->last_review = false;
 }
 
-/* ---- functions ------------------------------------------------------------------------ */
+/* ---- functions ------------------------------------------------------------------- */
 
 /* on_report (fn): who is told of errors that nobody looks at */
 static int on_report(lua_State *L)

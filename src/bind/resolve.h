@@ -14,7 +14,7 @@ enum {
     LULL_AT_REQUEST
 };
 
-/* ---- question.c --------------------------------------------------------------------- */
+/* ---- question.c ------------------------------------------------------------------ */
 
 enum { LULL_NAME_SERVERS = 16, LULL_SEARCH = 16 };
 
@@ -30,7 +30,7 @@ struct question {
 /* Reads the arguments of resolve; raises what is wrong with them. */
 void lull_read_question(lua_State *L, struct question *q);
 
-/* ---- gate.c ------------------------------------------------------------------------- */
+/* ---- gate.c ---------------------------------------------------------------------- */
 
 /* So many lookups ask name servers at a time: each has a socket of its own, and the
    servers do not like to be shouted at.  Who has to wait is let in when another is

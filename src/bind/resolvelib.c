@@ -15,7 +15,7 @@ enum { HOST = LULL_AT_HOST, FAMILY, SECONDS, OPTIONS, REQUEST };
 
 static const char *const families[] = {"any", "inet", "inet6", NULL};
 
-/* ---- the pool -------------------------------------------------------------------------- */
+/* ---- the pool -------------------------------------------------------------------- */
 
 /* What the runtime has of both resolvers. */
 struct names {
@@ -65,7 +65,7 @@ struct sys_pool *lull_pool(lua_State *L)
     return names->pool;
 }
 
-/* ---- a request -------------------------------------------------------------------------- */
+/* ---- a request ------------------------------------------------------------------- */
 
 struct request {
     struct sys_resolve *system; /* one of the two */
@@ -156,7 +156,7 @@ static const struct sys_answer *answer_of(const struct request *r)
     return r->system ? &r->system->answer : sys_dns_answer(r->dns);
 }
 
-/* ---- resolve ------------------------------------------------------------------------------- */
+/* ---- resolve --------------------------------------------------------------------- */
 
 static void pushentry(lua_State *L, const struct sys_address *a)
 {

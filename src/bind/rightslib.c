@@ -9,7 +9,7 @@
 
 enum { FDS = 16 }; /* descriptors that recvmsg takes unless told otherwise */
 
-/* ---- sending ------------------------------------------------------------------------ */
+/* ---- sending --------------------------------------------------------------------- */
 
 /* The descriptor of the value on top of the stack (popped): a number, or what its method
    fileno says. */
@@ -69,7 +69,7 @@ static int sock_sendmsg(lua_State *L)
     return lull_sock_enter(L, SOCK_EXTRA, sendmsgk);
 }
 
-/* ---- receiving ---------------------------------------------------------------------- */
+/* ---- receiving ------------------------------------------------------------------- */
 
 struct guard {
     unsigned count;
@@ -155,7 +155,7 @@ static int sock_recvmsg(lua_State *L)
     return lull_sock_enter(L, SOCK_EXTRA, recvmsgk);
 }
 
-/* ---- taking over -------------------------------------------------------------------- */
+/* ---- taking over ----------------------------------------------------------------- */
 
 /* adopt (fd) -> "listener" | "stream" | "socket", family | nil, message, code: makes it
    non-blocking and close-on-exec, and says what it is best for. */

@@ -14,7 +14,7 @@ enum { SELF = SOCK_SELF, EXTRA = SOCK_EXTRA, DEADLINE = SOCK_DEADLINE };
 
 enum { BACKLOG_PAUSE = 10 * 1000 * 1000 }; /* ns */
 
-/* ---- waiting ----------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------- */
 
 static struct sock *tosock(lua_State *L)
 {
@@ -66,7 +66,7 @@ int lull_sock_enter(lua_State *L, int n, lua_KFunction k)
     return lull_enter(L, k);
 }
 
-/* ---- receiving ----------------------------------------------------------------------------- */
+/* ---- receiving ------------------------------------------------------------------- */
 
 static int receive(lua_State *L, struct sock *s, bool from, size_t max)
 {
@@ -174,7 +174,7 @@ static int sock_recvfrom(lua_State *L)
     return enter_receive(L, recvfromk);
 }
 
-/* ---- sending ------------------------------------------------------------------------------- */
+/* ---- sending --------------------------------------------------------------------- */
 
 /* A datagram is sent as a whole, or not at all. */
 static int pushsent(lua_State *L, struct sock *s, int n)
@@ -274,7 +274,7 @@ static int sock_sendto(lua_State *L)
     return lull_sock_enter(L, 4, sendtok);
 }
 
-/* ---- connections ------------------------------------------------------------------------------ */
+/* ---- connections ----------------------------------------------------------------- */
 
 /* Where the backlog of a Unix listener is full no event tells when it no longer is. */
 static int await_backlog(lua_State *L, struct sock *s, lua_KFunction k)

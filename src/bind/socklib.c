@@ -10,7 +10,7 @@ enum { BACKLOG = 1024 };
 static const char *const families[] = {"inet", "inet6", "unix", NULL};
 static const char *const types[] = {"stream", "dgram", NULL};
 
-/* ---- helpers --------------------------------------------------------------------------- */
+/* ---- helpers --------------------------------------------------------------------- */
 
 struct sock *lull_anysock(lua_State *L)
 {
@@ -76,7 +76,7 @@ int lull_sock_done(lua_State *L, struct sock *s, int rc)
     return 1;
 }
 
-/* ---- names --------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------- */
 
 int lull_sock_address(lua_State *L, struct sock *s, int i, struct sys_address *a)
 {
@@ -165,7 +165,7 @@ static int sock_local(lua_State *L)
     return pushname(L, sys_local);
 }
 
-/* ---- options ------------------------------------------------------------------------------- */
+/* ---- options --------------------------------------------------------------------- */
 
 /* In the order of enum sys_option. */
 static const char *const options[] = {
@@ -331,7 +331,7 @@ static int sock_tostring(lua_State *L)
     return 1;
 }
 
-/* ---- making them ----------------------------------------------------------------------------------- */
+/* ---- making them ----------------------------------------------------------------- */
 
 /* socket (family [, type]) -> Socket | nil, message, code */
 static int newsocket(lua_State *L)

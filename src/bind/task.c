@@ -40,7 +40,7 @@ enum {
 
 static const char parked, linked;
 
-/* ---- parking ------------------------------------------------------------------------- */
+/* ---- parking --------------------------------------------------------------------- */
 
 static int resumed(lua_State *L, int status, lua_KContext k)
 {
@@ -144,7 +144,7 @@ int lull_await_io(lua_State *L, lull_io *io, unsigned event, int64_t deadline,
     return rc < 0 ? k(L, LUA_OK, rc) : lull_await(L, deadline, k);
 }
 
-/* ---- nested coroutines ------------------------------------------------------------------- */
+/* ---- nested coroutines ----------------------------------------------------------- */
 
 lua_State *lull_link_of(lua_State *co)
 {
@@ -188,7 +188,7 @@ int lull_park_around(lua_State *L, lua_State *child, lua_KContext ctx, lua_KFunc
     return yield(L, rt, ctx, k);
 }
 
-/* ---- the end ------------------------------------------------------------------------------ */
+/* ---- the end --------------------------------------------------------------------- */
 
 /* Keeps where the error on top of the stack was raised, and who spawned the task.  Where
    memory has run out no more is asked for: it takes Lua a full collection to refuse it. */
@@ -392,7 +392,7 @@ SELDOM static void came_back(struct runtime *rt, struct task *t, int status, int
     }
 }
 
-/* ---- resuming ------------------------------------------------------------------------------- */
+/* ---- resuming -------------------------------------------------------------------- */
 
 /* Resumes co, a coroutine of t that outer had resumed, or its outermost. */
 static inline int resume(struct runtime *rt, struct task *t, lua_State *co,
@@ -532,7 +532,7 @@ struct task *lull_task_of(lull_waiter *w)
     return is ? container_of(w, struct task, waiter) : NULL;
 }
 
-/* ---- spawning ---------------------------------------------------------------------------------- */
+/* ---- spawning -------------------------------------------------------------------- */
 
 /* Room for one more task, so that its end need not allocate. */
 static void reserve(lua_State *L, struct runtime *rt)

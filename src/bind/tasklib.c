@@ -34,7 +34,7 @@ static int spawn(lua_State *L)
     return 1;
 }
 
-/* ---- sleeping ------------------------------------------------------------------------- */
+/* ---- sleeping -------------------------------------------------------------------- */
 
 static int slept(lua_State *L, int status, lua_KContext rc)
 {
@@ -93,7 +93,7 @@ static int enter(lua_State *L)
     return lull_enter(L, slept);
 }
 
-/* ---- around calls ------------------------------------------------------------------------ */
+/* ---- around calls ---------------------------------------------------------------- */
 
 static int called(lua_State *L, int status, lua_KContext ctx)
 {
@@ -130,7 +130,7 @@ static int current(lua_State *L)
     return 1;
 }
 
-/* ---- methods ---------------------------------------------------------------------------------------- */
+/* ---- methods --------------------------------------------------------------------- */
 
 static struct task *checktask(lua_State *L)
 {

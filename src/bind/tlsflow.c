@@ -8,7 +8,7 @@
 
 #include "stream.h"
 
-/* ---- beginning ---------------------------------------------------------------------- */
+/* ---- beginning ------------------------------------------------------------------- */
 
 int lull_tls_begin(struct stream *s, struct sys_tls_context *c, const char *name,
                    const char *key)
@@ -30,7 +30,7 @@ int lull_tls_begin(struct stream *s, struct sys_tls_context *c, const char *name
     return 0;
 }
 
-/* ---- the handshake ------------------------------------------------------------------ */
+/* ---- the handshake --------------------------------------------------------------- */
 
 /* Wakes all who may have to go on, after a call that began while it was being made. */
 static void pass_on(lull_loop *loop, struct stream *s)
@@ -49,7 +49,7 @@ unsigned lull_tls_wants(const struct stream *s)
     return reads ? LULL_READ : LULL_WRITE;
 }
 
-/* ---- receiving ---------------------------------------------------------------------- */
+/* ---- receiving ------------------------------------------------------------------- */
 
 /* The protocol may have something to say of its own. */
 static int answer(lull_loop *loop, struct stream *s)
@@ -90,7 +90,7 @@ int lull_tls_fill(lua_State *L, struct stream *s, size_t size)
     return n;
 }
 
-/* ---- sending ------------------------------------------------------------------------ */
+/* ---- sending --------------------------------------------------------------------- */
 
 int lull_tls_send(lull_loop *loop, struct stream *s, const char *data, size_t n)
 {

@@ -12,7 +12,7 @@ enum {
 
 static const char cache_key;
 
-/* ---- contexts ----------------------------------------------------------------------- */
+/* ---- contexts -------------------------------------------------------------------- */
 
 struct context {
     struct sys_tls_context *tls;
@@ -32,7 +32,7 @@ static int context_gc(lua_State *L)
     return 0;
 }
 
-/* ---- options ------------------------------------------------------------------------ */
+/* ---- options --------------------------------------------------------------------- */
 
 static const char *const names[] = {"ca_file", "ca_path", "cert_file", "key_file",
                                     "ciphers", "alpn", "verify", "server_name", "server",
@@ -239,7 +239,7 @@ static int tls(lua_State *L)
     return push_context(L, 1, lua_toboolean(L, 2));
 }
 
-/* ---- handshake ---------------------------------------------------------------------- */
+/* ---- handshake ------------------------------------------------------------------- */
 
 /* The stacks of calls: handshake needs the first two, starttls all. */
 enum { STREAM = 1, DEADLINE, CONTEXT, NAME, KEY, GOAL };
@@ -286,7 +286,7 @@ static int handshake(lua_State *L)
     return lull_stream_enter(L, s, handshakek);
 }
 
-/* ---- starttls ----------------------------------------------------------------------- */
+/* ---- starttls -------------------------------------------------------------------- */
 
 /* What was written before goes out as it is; what was received behind it belongs to TLS
    (RFC 3207: nobody can have put commands for later in there). */
@@ -346,7 +346,7 @@ static int starttls(lua_State *L)
     return secure(L);
 }
 
-/* ---- what has come of it ------------------------------------------------------------ */
+/* ---- what has come of it --------------------------------------------------------- */
 
 static void push_certificate(lua_State *L, const struct stream *s)
 {
@@ -392,7 +392,7 @@ static int tls_info(lua_State *L)
     return 1;
 }
 
-/* ---- opening ------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------- */
 
 static const luaL_Reg methods[] = {{NULL, NULL}};
 static const luaL_Reg metamethods[] = {{"__gc", context_gc}, {NULL, NULL}};

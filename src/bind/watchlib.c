@@ -34,7 +34,7 @@ static struct watcher *find(lua_State *L, lua_Integer fd)
     return lua_touserdata(L, -1);
 }
 
-/* ---- being called ----------------------------------------------------------------------- */
+/* ---- being called ---------------------------------------------------------------- */
 
 /* (watcher, side): calls what stands there. */
 static int call_side(lua_State *L, int side)
@@ -79,7 +79,7 @@ static void write_ready(lull_loop *loop, lull_waiter *waiter)
         lull_callback(lull_loop_user(loop), call_writer, w);
 }
 
-/* ---- adding and removing -------------------------------------------------------------------- */
+/* ---- adding and removing --------------------------------------------------------- */
 
 static struct watcher *new_watcher(lua_State *L, lull_loop *loop, int fd)
 {

@@ -46,7 +46,7 @@ int lull_enter_from(lua_State *L, lua_KFunction begin)
     return lull_may(L, rt) ? begin(L, LUA_OK, 0) : lull_enter_slowly(L, rt, begin);
 }
 
-/* ---- a value ------------------------------------------------------------------------ */
+/* ---- a value --------------------------------------------------------------------- */
 
 /* The stack ends with: Future | continuation | context. */
 static int deliver(lua_State *L, struct runtime *rt)
@@ -156,7 +156,7 @@ int lull_await_own(lua_State *L, lull_continuation k, intptr_t ctx)
     return lull_enter_from(L, begin_owned);
 }
 
-/* ---- a moment ----------------------------------------------------------------------- */
+/* ---- a moment -------------------------------------------------------------------- */
 
 static int slept(lua_State *L, int status, lua_KContext rc)
 {
@@ -189,7 +189,7 @@ int lull_await_sleep(lua_State *L, int64_t ns, lull_continuation k, intptr_t ctx
     return lull_enter_from(L, begin_sleep);
 }
 
-/* ---- a descriptor ------------------------------------------------------------------- */
+/* ---- a descriptor ---------------------------------------------------------------- */
 
 struct fd_wait {
     lull_io io;
@@ -260,7 +260,7 @@ int lull_await_fd(lua_State *L, int fd, unsigned events, int64_t ns, lull_contin
     return lull_enter_from(L, begin_fd);
 }
 
-/* ---- looking ------------------------------------------------------------------------ */
+/* ---- looking --------------------------------------------------------------------- */
 
 bool lull_can_await(lua_State *L)
 {

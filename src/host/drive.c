@@ -6,7 +6,7 @@
 
 #include "apart.h"
 
-/* ---- steps and runs ----------------------------------------------------------------- */
+/* ---- steps and runs -------------------------------------------------------------- */
 
 /* What has to be said beside how the loop came back; the most important first. */
 static int conclude(lull *l, int rc)
@@ -94,7 +94,7 @@ void lull_stop(lull *l)
         lull_loop_stop(l->loop);
 }
 
-/* ---- between two steps -------------------------------------------------------------- */
+/* ---- between two steps ----------------------------------------------------------- */
 
 int64_t lull_next_wake(lull *l)
 {
@@ -112,7 +112,7 @@ void lull_nudge(lull *l)
         lull_wakeup(l->loop);
 }
 
-/* ---- calls from other threads ------------------------------------------------------- */
+/* ---- calls from other threads ---------------------------------------------------- */
 
 struct call {
     sys_letter letter;

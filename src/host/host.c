@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-/* ---- memory ------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------- */
 
 void *lull_plain_alloc(void *ud, void *ptr, size_t osize, size_t nsize)
 {
@@ -43,7 +43,7 @@ void lull_host_free(const lull *l, void *p, size_t size)
         l->options.alloc(l->options.alloc_ud, p, size, 0);
 }
 
-/* ---- parts ---------------------------------------------------------------------------- */
+/* ---- parts ----------------------------------------------------------------------- */
 
 void lull_add_part(lull *l, struct part *p)
 {
@@ -69,7 +69,7 @@ void lull_end_parts(lull *l)
     }
 }
 
-/* ---- protected calls -------------------------------------------------------------------- */
+/* ---- protected calls ------------------------------------------------------------- */
 
 int lull_errno_of(lua_State *L, int status)
 {
@@ -110,7 +110,7 @@ int lull_protected(lull *l, lua_CFunction f, void *ud)
     return lull_protected_on(l->L, f, ud, 0, 0);
 }
 
-/* ---- looking ---------------------------------------------------------------------------------- */
+/* ---- looking --------------------------------------------------------------------- */
 
 lua_State *lull_state(const lull *l)
 {

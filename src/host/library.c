@@ -4,7 +4,7 @@
    no script can come to. */
 #include "host.h"
 
-/* ---- the environment of the modules ------------------------------------------------- */
+/* ---- the environment of the modules ---------------------------------------------- */
 
 /* (): opens Lua's libraries as if into a new state, which is on top as the globals. */
 static int open_all(lua_State *L)
@@ -72,7 +72,7 @@ static void share_coroutine(lua_State *L)
     lua_settop(L, top);
 }
 
-/* ---- for scripts that nobody trusts ---------------------------------------------------- */
+/* ---- for scripts that nobody trusts ---------------------------------------------- */
 
 /* load (chunk, name, mode, env): text only; upvalue 1 is Lua's own. */
 static int load_text(lua_State *L)
@@ -228,7 +228,7 @@ static void set_part(lua_State *L, unsigned libraries)
     lua_pop(L, 1);
 }
 
-/* ---- opening ------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------- */
 
 static void open_lua(lua_State *L, unsigned libraries)
 {

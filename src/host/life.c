@@ -12,7 +12,7 @@ enum { LAST_TURNS = 10 };
 
 static const char anchor_key, base_key;
 
-/* ---- opening ------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------- */
 
 static void close_door(lull *l)
 {
@@ -225,7 +225,7 @@ int lull_attach(lull **out, lua_State *L, const lull_options *options)
     return 0;
 }
 
-/* ---- closing --------------------------------------------------------------------------------- */
+/* ---- closing --------------------------------------------------------------------- */
 
 /* Callbacks that are due, as of tasks that have ended just now. */
 static void last_turns(lull *l)

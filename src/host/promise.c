@@ -66,7 +66,7 @@ static void script_did(lull_loop *loop, lull_waiter *w)
     cancelled(container_of(w, lull_promise, waiter));
 }
 
-/* ---- settling ----------------------------------------------------------------------- */
+/* ---- settling -------------------------------------------------------------------- */
 
 /* (promise): the answer becomes that of the future. */
 static int settle(lua_State *L)
@@ -156,7 +156,7 @@ void lull_promise_drop(lull_promise *p)
     lull_promise_resolve(p, NULL, NULL);
 }
 
-/* ---- making ------------------------------------------------------------------------- */
+/* ---- making ---------------------------------------------------------------------- */
 
 static lull_future *push_future(lua_State *L, struct runtime *rt)
 {

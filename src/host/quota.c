@@ -36,7 +36,7 @@ struct watch {
     struct sys_alarm *alarm;
 };
 
-/* ---- setting aside ------------------------------------------------------------------ */
+/* ---- setting aside --------------------------------------------------------------- */
 
 /* (Task): by name and stack, on the loop's own coroutine. */
 static int tell(lua_State *L)
@@ -116,7 +116,7 @@ static void set_aside(lua_State *L, struct watch *w, struct runtime *rt)
     lua_yield(L, 0); /* which returns: Lua yields when the hook does */
 }
 
-/* ---- looking ------------------------------------------------------------------------ */
+/* ---- looking --------------------------------------------------------------------- */
 
 static bool is_late(struct watch *w)
 {
@@ -232,7 +232,7 @@ static void next_slice(lull_loop *loop, lull_waiter *waiter)
     set_alarm(w);
 }
 
-/* ---- opening ------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------- */
 
 int lull_open_watch_of(lull *l)
 {

@@ -11,7 +11,7 @@ struct record {
     lull_task_options options;
 };
 
-/* ---- numbers ------------------------------------------------------------------------ */
+/* ---- numbers --------------------------------------------------------------------- */
 
 lull_task lull_number_of(const struct task *t)
 {
@@ -48,7 +48,7 @@ void *lull_task_user(lull *l, lull_task task)
     return r ? r->options.user : NULL;
 }
 
-/* ---- the end ------------------------------------------------------------------------ */
+/* ---- the end --------------------------------------------------------------------- */
 
 static void forget(struct record *r)
 {
@@ -148,7 +148,7 @@ void lull_end_records(lull *l)
     }
 }
 
-/* ---- spawning ----------------------------------------------------------------------- */
+/* ---- spawning -------------------------------------------------------------------- */
 
 /* Room for the record of a task in any slot that it may get. */
 static int reserve(lull *l)
@@ -284,7 +284,7 @@ int lull_task_spawn(lull *l, lua_State *L, int nargs, const lull_task_options *o
     return rc;
 }
 
-/* ---- one task ----------------------------------------------------------------------- */
+/* ---- one task -------------------------------------------------------------------- */
 
 struct order {
     lull *l;

@@ -1,7 +1,7 @@
 /* The host looks at tasks: how one stands, which there are, and what all of them do. */
 #include "host.h"
 
-/* ---- one task ----------------------------------------------------------------------- */
+/* ---- one task -------------------------------------------------------------------- */
 
 static int state_of(const lull *l, const struct task *t)
 {
@@ -31,7 +31,7 @@ unsigned lull_task_count(const lull *l)
     return l->object ? l->object->tasks : 0;
 }
 
-/* ---- all of them -------------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------- */
 
 struct visit {
     lull *l;

@@ -43,7 +43,7 @@ static const char *push_name(lua_State *L, struct runtime *rt, int i, lull_task 
     return lua_tostring(L, -1);
 }
 
-/* ---- failures ----------------------------------------------------------------------- */
+/* ---- failures -------------------------------------------------------------------- */
 
 /* Keeps name, message and traceback, the top three values, for lull_take_failure. */
 static void keep(lua_State *L, lull_task number)
@@ -175,7 +175,7 @@ void lull_open_tell(lull *l)
     lull_hold(L, &taken_key);
 }
 
-/* ---- slowness ----------------------------------------------------------------------- */
+/* ---- slowness -------------------------------------------------------------------- */
 
 void lull_tell_slow(lua_State *L, lull *l, int i, lua_Number seconds)
 {

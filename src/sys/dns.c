@@ -46,7 +46,7 @@ struct sys_dns {
     char host[];
 };
 
-/* ---- asking ------------------------------------------------------------------------- */
+/* ---- asking ---------------------------------------------------------------------- */
 
 static void settle(struct sys_dns *dns);
 
@@ -101,7 +101,7 @@ static void expired(lull_loop *loop, lull_waiter *w)
     settle(dns);
 }
 
-/* ---- how it ends -------------------------------------------------------------------- */
+/* ---- how it ends ----------------------------------------------------------------- */
 
 /* What c-ares says, as getaddrinfo would; what is to be had from another server, or from
    the same one later, is to be tried again. */
@@ -197,7 +197,7 @@ static void loop_ends(lull_loop *loop, lull_waiter *w)
     leave(container_of(w, struct sys_dns, end));
 }
 
-/* ---- making it ---------------------------------------------------------------------- */
+/* ---- making it ------------------------------------------------------------------- */
 
 static void name_server(struct ares_addr_port_node *to, const struct sys_address *a)
 {

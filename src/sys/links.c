@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-/* ---- the sockets of c-ares ---------------------------------------------------------- */
+/* ---- the sockets of c-ares ------------------------------------------------------- */
 
 struct link {
     lull_list node;
@@ -159,7 +159,7 @@ void sys_links_interest(void *ud, ares_socket_t fd, int reads, int writes)
     }
 }
 
-/* ---- waiting for them --------------------------------------------------------------- */
+/* ---- waiting for them ------------------------------------------------------------ */
 
 /* Waits for event, or no longer does.  One who was woken and has not run stays so; an
    error that is kept is an event. */
@@ -217,7 +217,7 @@ static void writable(lull_loop *loop, lull_waiter *w)
     links->moved(links);
 }
 
-/* ---- life --------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------ */
 
 void sys_links_init(struct sys_links *links, lull_loop *loop,
                     void (*moved)(struct sys_links *links))

@@ -15,7 +15,7 @@ union control {
     char bytes[CMSG_SPACE(SYS_RIGHTS * sizeof(int))];
 };
 
-/* ---- receiving -------------------------------------------------------------------------- */
+/* ---- receiving ------------------------------------------------------------------- */
 
 static void take(struct sys_message *m, const struct cmsghdr *part)
 {
@@ -58,7 +58,7 @@ int sys_recvmsg(int fd, struct sys_message *m)
     return (int)n;
 }
 
-/* ---- sending ---------------------------------------------------------------------------- */
+/* ---- sending --------------------------------------------------------------------- */
 
 int sys_sendmsg(int fd, const struct sys_message *m)
 {
@@ -87,7 +87,7 @@ int sys_sendmsg(int fd, const struct sys_message *m)
     return n < 0 ? -errno : (int)n;
 }
 
-/* ---- taking over ------------------------------------------------------------------------ */
+/* ---- taking over ----------------------------------------------------------------- */
 
 static int ask(int fd, int name)
 {

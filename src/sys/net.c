@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- making them ------------------------------------------------------------------------ */
+/* ---- making them ----------------------------------------------------------------- */
 
 static const int domains[] = {[SYS_ANY] = AF_UNSPEC,
                               [SYS_INET] = AF_INET,
@@ -74,7 +74,7 @@ int sys_abort(int fd)
     return sys_close(fd);
 }
 
-/* ---- naming and using them ---------------------------------------------------------------- */
+/* ---- naming and using them ------------------------------------------------------- */
 
 static const struct sockaddr *pointer(const struct sys_address *a)
 {
@@ -160,7 +160,7 @@ int sys_sendto(int fd, const void *data, size_t size, const struct sys_address *
     return n < 0 ? -errno : (int)n;
 }
 
-/* ---- options -------------------------------------------------------------------------------- */
+/* ---- options --------------------------------------------------------------------- */
 
 /* Some have another name where the socket speaks IPv6. */
 static const struct option {

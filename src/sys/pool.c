@@ -47,7 +47,7 @@ struct sys_pool {
 static const unsigned limits[SYS_LANES] = {
     [SYS_NAMES] = 8, [SYS_FILES] = 4, [SYS_WORK] = 4};
 
-/* ---- life -------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------ */
 
 int sys_pool_new(struct sys_pool **out)
 {
@@ -119,7 +119,7 @@ void sys_pool_free(struct sys_pool *pool)
     leave(pool, n);
 }
 
-/* ---- on a thread --------------------------------------------------------------------------- */
+/* ---- on a thread ----------------------------------------------------------------- */
 
 static bool is_wanted(const struct lane *lane)
 {
@@ -213,7 +213,7 @@ static int start(struct lane *lane)
     return 0;
 }
 
-/* ---- on the loop's thread ------------------------------------------------------------------- */
+/* ---- on the loop's thread -------------------------------------------------------- */
 
 /* The loop need not wait for job any more. */
 static void detach(sys_job *job)

@@ -11,7 +11,7 @@
 
 #include "lull.h"
 
-/* ---- addresses: address.c ------------------------------------------------------------ */
+/* ---- addresses: address.c -------------------------------------------------------- */
 
 enum sys_family { SYS_ANY, SYS_INET, SYS_INET6, SYS_UNIX };
 enum sys_type { SYS_STREAM, SYS_DGRAM };
@@ -48,7 +48,7 @@ enum sys_family sys_family(const struct sys_address *a);
 void sys_map4(struct sys_address *a);
 void sys_unmap4(struct sys_address *a);
 
-/* ---- sockets: net.c ------------------------------------------------------------------- */
+/* ---- sockets: net.c -------------------------------------------------------------- */
 
 /* New descriptors are non-blocking and close-on-exec. */
 int sys_socket(enum sys_family family, enum sys_type type);
@@ -81,7 +81,7 @@ int sys_getoption(int fd, enum sys_option option, int *value);
 int sys_multicast(int fd, bool join, const struct sys_address *group, unsigned interface);
 unsigned sys_interface(const char *name); /* its number, or 0 */
 
-/* ---- messages: message.c ---------------------------------------------------------------- */
+/* ---- messages: message.c --------------------------------------------------------- */
 
 /* What recvmsg(2) and sendmsg(2) carry: bytes, an address, and descriptors. */
 enum { SYS_RIGHTS = 253 }; /* so many descriptors at most */
@@ -103,7 +103,7 @@ int sys_sendmsg(int fd, const struct sys_message *m);
 enum sys_role { SYS_UNKNOWN, SYS_LISTENING, SYS_CONNECTION, SYS_PACKETS };
 int sys_adopt(int fd, enum sys_role *role, enum sys_family *family);
 
-/* ---- descriptors: descriptors.c ---------------------------------------------------------- */
+/* ---- descriptors: descriptors.c -------------------------------------------------- */
 
 /* How many descriptors this process has open, the first `size` of them in list. */
 int sys_descriptors(int *list, int size);
@@ -112,7 +112,7 @@ int sys_descriptors(int *list, int size);
 enum { SYS_TARGET = 256 };
 const char *sys_target(int fd, char text[SYS_TARGET]);
 
-/* ---- threads: pool.c --------------------------------------------------------------------- */
+/* ---- threads: pool.c ------------------------------------------------------------- */
 
 /* What would block the loop is done by threads.  Each lane has a queue and a limit of its
    own, so that slow names do not hold up files, nor either the user's work.  Threads start
@@ -157,7 +157,7 @@ void sys_job_nudge(sys_job *job);
 /* How many threads a lane may have, from 1; more than have work now end in a while. */
 int sys_pool_limit(struct sys_pool *pool, enum sys_lane lane, unsigned n);
 
-/* ---- names ---------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------- */
 
 /* What became of a name.  code is NULL and list has count addresses (port 0, each once, the
    best first), or code is "EAI_NONAME" or another name and text what it means; or rc is
@@ -216,7 +216,7 @@ int sys_dns_start(struct sys_dns **out, lull_loop *loop, const char *host,
 const struct sys_answer *sys_dns_answer(const struct sys_dns *dns);
 void sys_dns_drop(struct sys_dns *dns); /* frees it; may come after the loop is gone */
 
-/* ---- standard files: standard.c -------------------------------------------------------------- */
+/* ---- standard files: standard.c -------------------------------------------------- */
 
 /* A descriptor of ours for standard file n.  *shared: it blocks, as its open file is that
    of others too: see lull_io_share. */
@@ -224,7 +224,7 @@ int sys_standard(int n, bool *shared);
 
 void sys_await_write(int fd); /* blocks until it can be written to */
 
-/* ---- children: child.c --------------------------------------------------------------------- */
+/* ---- children: child.c ----------------------------------------------------------- */
 
 /* A pipe of which fd[1] writes, close-on-exec but blocking; /dev/null, the same.  None is
    one of the standard three. */
@@ -262,7 +262,7 @@ int sys_child_end(int pid, bool wait, int *code, int *number);
 /* Sends a signal to a child that has not been reaped; pidfd < 0: there is none. */
 int sys_child_signal(int pid, int pidfd, bool group, int number);
 
-/* ---- signals: signal.c ----------------------------------------------------------------------- */
+/* ---- signals: signal.c ----------------------------------------------------------- */
 
 enum { SYS_SIGNALS = 65, SYS_SIGNAL = 24 };
 
@@ -292,7 +292,7 @@ void sys_ear_close(struct sys_ear *ear);
 /* Makes fd[0] wait for the next signal; look at the counts after this. */
 void sys_ear_drain(struct sys_ear *ear);
 
-/* ---- TLS: tlscontext.c, tls.c ------------------------------------------------------------- */
+/* ---- TLS: tlscontext.c, tls.c ---------------------------------------------------- */
 
 /* A failure of TLS is -SYS_ETLS, and why can be asked for. */
 enum { SYS_ETLS = 20000, SYS_WHY = 200, SYS_STAMP = 80, SYS_TLS_NAME = 256 };

@@ -27,7 +27,7 @@ enum {
     OUT_LIMIT = 256 << 10 /* no peer makes us keep more answers than that */
 };
 
-/* ---- the BIO ------------------------------------------------------------------------ */
+/* ---- the BIO --------------------------------------------------------------------- */
 
 static int bio_read(BIO *bio, char *data, int size)
 {
@@ -109,7 +109,7 @@ BIO_METHOD *sys_tls_method(void)
     return m;
 }
 
-/* ---- life --------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------ */
 
 static int attach(struct sys_tls *t)
 {
@@ -185,7 +185,7 @@ void sys_tls_feed(struct sys_tls *t, struct buffer *early)
     *early = (struct buffer){0};
 }
 
-/* ---- whom a client expects ---------------------------------------------------------- */
+/* ---- whom a client expects ------------------------------------------------------- */
 
 /* A number is looked for among the addresses of the certificate, and is no server name. */
 static bool expect(struct sys_tls *t, const char *name)
@@ -229,7 +229,7 @@ int sys_tls_expect(struct sys_tls *t, const char *name, const char *key)
     return 0;
 }
 
-/* ---- how calls end ------------------------------------------------------------------ */
+/* ---- how calls end --------------------------------------------------------------- */
 
 static int reason(struct sys_tls *t)
 {
@@ -283,7 +283,7 @@ static int empty(struct sys_tls *t)
     return t->out_error;
 }
 
-/* ---- the calls ---------------------------------------------------------------------- */
+/* ---- the calls ------------------------------------------------------------------- */
 
 int sys_tls_handshake(struct sys_tls *t, lull_loop *loop)
 {
@@ -418,7 +418,7 @@ void sys_tls_deafen(struct sys_tls *t)
     t->deaf = true;
 }
 
-/* ---- questions ---------------------------------------------------------------------- */
+/* ---- questions ------------------------------------------------------------------- */
 
 bool sys_tls_shaken(const struct sys_tls *t)
 {

@@ -27,7 +27,7 @@ struct session {
     char key[];
 };
 
-/* ---- failures ----------------------------------------------------------------------- */
+/* ---- failures -------------------------------------------------------------------- */
 
 /* The oldest error is the cause, those behind it are where it was noticed; but that there
    was no memory some of OpenSSL's rooms only mention. */
@@ -45,7 +45,7 @@ int sys_tls_reason(char why[SYS_WHY], const char *otherwise)
     return rc;
 }
 
-/* ---- sessions ----------------------------------------------------------------------- */
+/* ---- sessions -------------------------------------------------------------------- */
 
 static void drop_session(struct sys_tls_context *c, struct session *s)
 {
@@ -114,7 +114,7 @@ SSL_SESSION *sys_tls_session(struct sys_tls_context *c, const char *key)
     return NULL;
 }
 
-/* ---- options ------------------------------------------------------------------------ */
+/* ---- options --------------------------------------------------------------------- */
 
 /* Never ask the terminal for the password of a key. */
 static int no_password(char *out, int size, int writing, void *ud)
@@ -283,7 +283,7 @@ static bool configure(struct sys_tls_context *c, const struct sys_tls_options *o
            set_alpn(c, o) && set_sessions(c, o);
 }
 
-/* ---- life --------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------ */
 
 int sys_tls_context_new(struct sys_tls_context **out, const struct sys_tls_options *o,
                         const char **where, char why[SYS_WHY])
@@ -330,7 +330,7 @@ bool sys_tls_verifies(const struct sys_tls_context *c)
     return c->verifies && !c->server;
 }
 
-/* ---- files -------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------- */
 
 void sys_tls_stamp(const char *path, char out[SYS_STAMP])
 {
