@@ -299,6 +299,11 @@ LULL_API void lull_io_close(lull_io *io);
    drained the descriptor: the next returns -EAGAIN without a system call. */
 LULL_API int lull_io_recv(lull_loop *loop, lull_io *io, void *data, size_t size);
 LULL_API int lull_io_send(lull_loop *loop, lull_io *io, const void *data, size_t size);
+/* Moves bytes from the descriptor into an empty pipe (LULL_READ), or from a pipe to it
+   (LULL_WRITE), where that saves copying them.  -EAGAIN: wait for event and call again;
+   -EINVAL: not with this descriptor; -EBUSY: receive first what is there already. */
+LULL_API int lull_io_splice(lull_loop *loop, lull_io *io, unsigned event, int pipe,
+                            size_t size);
 /* addr, len as in accept(2); returns a new descriptor, non-blocking and close-on-exec. */
 LULL_API int lull_io_accept(lull_loop *loop, lull_io *io, void *addr, unsigned *len);
 /* First call: begins to connect.  Later, when ready for LULL_WRITE: how it went. */
@@ -449,10 +454,11 @@ enum {
    -ENOSYS (no such selector), -EINVAL. */
 LULL_API int lull_open(lull **out, const lull_options *options);
 
-/* Makes a runtime in a Lua state of yours, one at a time (-EEXIST).  It opens no library,
-   sets no global and replaces nothing unless options say so; require "lull" works where
-   there is require.  Without LULL_REPLACE a task cannot suspend inside of a nested
-   coroutine.  The state stays yours to close, before lull_close or after. */
+/* Makes a runtime in a Lua state of yours, one at a time (-EEXIST), and not where a script
+   is inside of lull.run (-EBUSY).  It opens no library, sets no global and replaces nothing
+   unless options say so; require "lull" works where there is require.  Without LULL_REPLACE
+   a task cannot suspend inside of a nested coroutine.  The state stays yours to close,
+   before lull_close or after. */
 LULL_API int lull_attach(lull **out, struct lua_State *L, const lull_options *options);
 
 /* Cancels every task, drives the loop until their cleanup is through, at most grace ns (0:
@@ -460,7 +466,8 @@ LULL_API int lull_attach(lull **out, struct lua_State *L, const lull_options *op
    lull_open is closed with it.  Groups, promises, clocks and events stay valid until they
    are freed, and do nothing any more.  Inside of a callback or of a C function that a
    script calls it returns -EINPROGRESS: it happens when the call that drives the runtime
-   comes back, with LULL_STEP_CLOSED.  NULL does nothing. */
+   comes back, with LULL_STEP_CLOSED, or where none does in the next step, the next
+   lull_close, or when the state is closed.  NULL does nothing. */
 LULL_API int lull_close(lull *l, int64_t grace);
 
 /* The main lua_State, for luaL_loadfile and all the rest; NULL once the host has closed

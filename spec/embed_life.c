@@ -215,6 +215,88 @@ static void closes_from_inside(void)
     CHECK(lull_close(NULL, 0) == 0);
 }
 
+/* ---- where one would not think of it ------------------------------------------------------ */
+
+static int quit(lua_State *L)
+{
+    lua_pushinteger(L, lull_close(lull_of(L), 0));
+    return 1;
+}
+
+static int attach(lua_State *L)
+{
+    lull *l;
+    lua_pushinteger(L, lull_attach(&l, L, NULL));
+    return 1;
+}
+
+static lua_State *open_state(void)
+{
+    lua_State *L = luaL_newstate();
+    luaL_openlibs(L);
+    lua_register(L, "say", say);
+    lua_register(L, "quit", quit);
+    lua_register(L, "attach", attach);
+    luaL_requiref(L, "lull", luaopen_lull, 1);
+    lua_settop(L, 0);
+    said[0] = '\0';
+    return L;
+}
+
+/* A script that the host calls between two steps, or one in a loop of its own. */
+static void closes_where_nobody_drives(void)
+{
+    lull *l = open_with(NULL);
+    lua_register(lull_state(l), "quit", quit);
+    start(l, "lull.sleep(1)");
+    CHECK(lull_step(l, NULL) == LULL_STEP_IDLE);
+    CHECK(luaL_dostring(lull_state(l), "say(quit() < 0)") == LUA_OK);
+    CHECK(lull_step(l, NULL) == LULL_STEP_CLOSED && has_said("true"));
+    lua_State *L = open_state();
+    CHECK(luaL_dostring(L, "lull.run(function() lull.sleep(0) say(attach()) end)") == 0);
+    CHECK(said[0] == '-');
+    said[0] = '\0';
+    CHECK(lull_attach(&l, L, NULL) == 0);
+    CHECK(luaL_dostring(L, "lull.run(function() lull.sleep(0) say(quit() < 0) "
+                           "lull.sleep(0.001) say 'on' end)") == LUA_OK);
+    CHECK(has_said("true,on") && lull_run(l) == LULL_STEP_CLOSED && lull_of(L) == NULL);
+    lua_close(L);
+}
+
+static void spawn_again(lull *l, lull_task task, int how, lua_State *L, int n, void *user)
+{
+    unsigned *count = user;
+    lull_task_options o = {.size = sizeof o, .done = spawn_again, .user = user};
+    (void)task, (void)how, (void)L, (void)n;
+    if (++*count > 10 || lull_state(l) == NULL)
+        return;
+    lua_pushcfunction(lull_state(l), say);
+    CHECK(lull_task_spawn(l, lull_state(l), 0, &o, NULL) == -ECANCELED);
+    CHECK(lull_close(l, 0) == -EINPROGRESS);
+}
+
+static bool close_it(const lull_task_info *info, void *ud)
+{
+    (void)info;
+    CHECK(lull_close(ud, 0) == -EINPROGRESS);
+    return true;
+}
+
+static void nobody_begins_while_it_ends(void)
+{
+    unsigned count = 0;
+    lull *l;
+    lull_task_options o = {.size = sizeof o, .done = spawn_again, .user = &count};
+    lua_State *L = open_state();
+    CHECK(lull_attach(&l, L, NULL) == 0);
+    CHECK(start_with(l, "lull.sleep(1)", &o, NULL) == 0 && lull_step(l, NULL) >= 0);
+    lua_close(L); /* the runtime goes with it, for it was told to */
+    CHECK(count == 1);
+    l = open_with(NULL);
+    start(l, "lull.sleep(1)");
+    CHECK(lull_task_each(l, close_it, l) == 0 && lull_step(l, NULL) == LULL_STEP_CLOSED);
+}
+
 static void thousands_come_and_go(void)
 {
     unsigned before = open_descriptors();
@@ -259,6 +341,8 @@ int main(void)
     gives_time_to_clean_up();
     ends_in_every_order();
     closes_from_inside();
+    closes_where_nobody_drives();
+    nobody_begins_while_it_ends();
     thousands_come_and_go();
     refuses_what_it_cannot();
     return report("embed_life");

@@ -13,11 +13,8 @@ static int conclude(lull *l, int rc)
 {
     bool stopped = l->stopped, failed = l->failed;
     l->stopped = l->failed = false;
-    if (l->doomed) {
-        l->doomed = false;
-        lull_close(l, l->grace);
-        return LULL_STEP_CLOSED;
-    }
+    if (l->doomed)
+        return lull_close(l, l->grace) == 0 ? LULL_STEP_CLOSED : LULL_STEP_STOPPED;
     lull_guest_arm(l);
     if (rc < 0)
         return rc;
@@ -35,6 +32,8 @@ static int begin(lull *l, struct frame *saved)
         return -ECANCELED;
     if (l->driving || l->ending || l->rt->object->running)
         return -EBUSY;
+    if (l->doomed) /* it was called where nobody drove */
+        return lull_close(l, l->grace) == 0 ? LULL_STEP_CLOSED : -EBUSY;
     lull_guest_disarm(l);
     *saved = lull_begin_run(l->L, l->rt, l->object);
     l->driving = true;
@@ -53,7 +52,7 @@ int lull_step(lull *l, const lull_budget *budget)
 {
     struct frame saved;
     int rc = begin(l, &saved);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     lull_watch_step(l, budget);
     rc = lull_loop_step(l->loop, budget);
@@ -74,7 +73,7 @@ int lull_run(lull *l)
 {
     struct frame saved;
     int rc = begin(l, &saved);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     lull_watch_run(l);
     rc = lull_run_drained(l->L, l->object);

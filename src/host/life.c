@@ -23,9 +23,12 @@ static void close_door(lull *l)
     l->door = NULL;
 }
 
-/* The state is being closed, be it by us: of the Lua values there is no use any more. */
+/* The state is being closed, be it by us: of the Lua values there is no use any more.
+   Those who are told now find the runtime ending: they begin nothing, and free nothing. */
 static void detach(lull *l)
 {
+    bool ending = l->ending;
+    l->ending = true;
     lull_guest_stop(l);
     close_door(l);
     lull_end_records(l);
@@ -38,13 +41,23 @@ static void detach(lull *l)
     l->rt = NULL;
     l->object = NULL;
     l->loop = NULL;
+    l->ending = ending;
+}
+
+static void free_runtime(lull *l)
+{
+    lull_host_free(l, l->by_slot, l->slots * sizeof(struct record *));
+    lull_host_free(l, l, sizeof *l);
 }
 
 static int anchor_gc(lua_State *L)
 {
-    lull **anchor = lua_touserdata(L, 1);
-    if (*anchor != NULL)
-        detach(*anchor);
+    lull **anchor = lua_touserdata(L, 1), *l = *anchor;
+    if (l == NULL)
+        return 0;
+    detach(l);
+    if (l->doomed && !l->own) /* nobody will come back to close it */
+        free_runtime(l);
     return 0;
 }
 
@@ -145,12 +158,6 @@ static int new_runtime(lull **out, const lull_options *given)
     return 0;
 }
 
-static void free_runtime(lull *l)
-{
-    lull_host_free(l, l->by_slot, l->slots * sizeof(struct record *));
-    lull_host_free(l, l, sizeof *l);
-}
-
 int lull_open(lull **out, const lull_options *options)
 {
     lull *l;
@@ -207,11 +214,21 @@ static void leave_state(lull *l)
     lull_release(L, &base_key);
 }
 
+/* Does a loop of the scripts' own run in L? */
+static bool is_running(lua_State *L)
+{
+    if (!lua_checkstack(L, 2))
+        return false;
+    struct runtime *rt = lull_pushruntime(L);
+    lua_pop(L, 1);
+    return rt != NULL && rt->object != NULL && rt->object->running;
+}
+
 int lull_attach(lull **out, lua_State *L, const lull_options *options)
 {
     lull *l = lull_of(L);
-    if (l != NULL)
-        return -EEXIST;
+    if (l != NULL || is_running(L))
+        return l != NULL ? -EEXIST : -EBUSY;
     int rc = new_runtime(&l, options);
     if (rc < 0)
         return rc;
@@ -240,11 +257,27 @@ static void last_turns(lull *l)
     }
 }
 
+static bool calls(lua_State *L)
+{
+    lua_Debug ar;
+    return lua_getstack(L, 0, &ar) != 0;
+}
+
+/* Is somebody at work who would come back to what is gone: a step, a call of ours, a loop
+   of the scripts' own, or, in a state that goes too, a function that the host has called? */
+static bool is_busy(const lull *l)
+{
+    if (l->driving || l->ending)
+        return true;
+    return l->main != NULL &&
+           (calls(l->L) || (l->own && calls(l->main)) || l->rt->object != l->object);
+}
+
 int lull_close(lull *l, int64_t grace)
 {
     if (l == NULL)
         return 0;
-    if (l->driving || l->ending) {
+    if (is_busy(l)) {
         l->grace = grace;
         l->doomed = true;
         if (l->loop != NULL)
