@@ -36,7 +36,6 @@ int lull_future_settle(lull_loop *loop, lull_future *f, unsigned state)
     if (lull_future_bind(loop, f) < 0)
         return -EXDEV;
     f->state = (uint8_t)state;
-    while (!list_empty(&f->waiters))
-        lull_wake(loop, container_of(f->waiters.next, lull_waiter, link), 0);
+    lull_wake_all(loop, &f->waiters, 0);
     return 0;
 }

@@ -8,6 +8,7 @@
 #include "heap.h"
 #include "list.h"
 #include "selector.h"
+#include "waiters.h"
 
 #ifdef LULL_STRESS
 #define LULL_FACTS 1 /* one event a poll, to give bugs a chance */

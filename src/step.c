@@ -22,8 +22,7 @@ void lull_wait_turn(lull_loop *loop, lull_waiter *w)
 
 void lull_wake_later(lull_loop *loop)
 {
-    while (!list_empty(&loop->later))
-        lull_wake(loop, container_of(loop->later.next, lull_waiter, link), 0);
+    lull_wake_all(loop, &loop->later, 0);
 }
 
 /* ---- the step --------------------------------------------------------------------- */

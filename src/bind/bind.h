@@ -15,8 +15,8 @@
 #include <lua.h>
 #include <lualib.h>
 
-#include "list.h"
 #include "lull.h"
+#include "waiters.h"
 
 /* ---- the modules in Lua, compiled in (generated) --------------------------------- */
 
@@ -84,6 +84,8 @@ struct runtime {
     int owned_size;
     unsigned open, max_open; /* how many these are, and may be (0: any number) */
     struct loop *loops;  /* every open loop */
+    int pipe[2];         /* what relays pour through, empty; see pour.c */
+    int pipe_size;       /* 0: there is none yet; -1: there can be none */
     char *scratch;       /* see lull_scratch; NULL while somebody has it */
     struct worker *worker; /* whose state this is, when it runs on a thread: worker.c */
 };
@@ -116,6 +118,9 @@ static inline char *lull_scratch(lua_State *L, struct runtime *rt)
     }
     return rt->scratch;
 }
+
+/* Closes the pipe of the relays, if there is one. */
+void lull_close_pipe(struct runtime *rt);
 
 /* Pushes the runtime userdata, anywhere (a look-up; not for hot paths). */
 struct runtime *lull_pushruntime(lua_State *L);

@@ -40,8 +40,7 @@ static void returned(sys_job *job)
 {
     struct call *c = job->owner;
     c->done = true;
-    while (!list_empty(&c->waiters))
-        lull_wake(c->loop, container_of(c->waiters.next, lull_waiter, link), 0);
+    lull_wake_all(c->loop, &c->waiters, 0);
 }
 
 static int call_close(lua_State *L)

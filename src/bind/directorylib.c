@@ -42,8 +42,7 @@ static int directory_close(lua_State *L)
     buffer_free(&d->names, sys_alloc, NULL);
     sys_file_release(d->shared);
     d->shared = NULL;
-    while (!list_empty(&d->waiters))
-        lull_wake(d->loop, container_of(d->waiters.next, lull_waiter, link), -ECANCELED);
+    lull_wake_all(d->loop, &d->waiters, -ECANCELED);
     return 0;
 }
 
@@ -59,8 +58,7 @@ static void listed(sys_job *job)
 {
     struct directory *d = job->owner;
     d->done = true;
-    while (!list_empty(&d->waiters))
-        lull_wake(d->loop, container_of(d->waiters.next, lull_waiter, link), 0);
+    lull_wake_all(d->loop, &d->waiters, 0);
 }
 
 /* Takes the names that an errand has brought. */

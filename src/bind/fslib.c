@@ -23,8 +23,7 @@ static void arrived(sys_job *job)
 {
     struct errand *e = job->owner;
     e->done = true;
-    while (!list_empty(&e->waiters))
-        lull_wake(e->loop, container_of(e->waiters.next, lull_waiter, link), 0);
+    lull_wake_all(e->loop, &e->waiters, 0);
 }
 
 static int errand_close(lua_State *L)

@@ -23,19 +23,13 @@ static struct group *group_of(lull_scope *s)
 
 /* ---- waking and cancelling ------------------------------------------------------ */
 
-static void wake_all(lull_loop *loop, lull_list *waiters)
-{
-    while (!list_empty(waiters))
-        lull_wake(loop, container_of(waiters->next, lull_waiter, link), 0);
-}
-
 /* Those in line for whom there is room; all of them when nobody will ever run. */
 static void serve(lull_loop *loop, struct group *g)
 {
     bool over = g->ended || lull_scope_of(g)->cancelled;
     uint32_t room = over ? UINT32_MAX : lull_group_room(g);
     for (lull_list *l = g->line.next; l != &g->line && room > 0; l = l->next, room--)
-        wake_all(loop, &container_of(l, struct ticket, link)->holder);
+        lull_wake_all(loop, &container_of(l, struct ticket, link)->holder, 0);
 }
 
 /* Cancels each child by itself: daemons, and children that lose their group. */
@@ -57,7 +51,7 @@ void lull_group_review(lull_loop *loop, struct group *g)
         cancel_each(loop, g);
     }
     if (lull_group_empty(g))
-        wake_all(loop, &g->leavers);
+        lull_wake_all(loop, &g->leavers, 0);
 }
 
 /* ---- outcomes ------------------------------------------------------------------- */

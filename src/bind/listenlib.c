@@ -158,8 +158,7 @@ static int try_accept(lua_State *L)
 /* Those who rest do not accept, but want to know when the listener is closed. */
 static void rouse_all(struct listener *l, int status)
 {
-    while (!list_empty(&l->resting))
-        lull_wake(l->loop, container_of(l->resting.next, lull_waiter, link), status);
+    lull_wake_all(l->loop, &l->resting, status);
 }
 
 static int restk(lua_State *L, int status, lua_KContext rc)

@@ -22,8 +22,7 @@ static void arrive(lull_loop *loop, struct watcher *w)
 {
     struct many *m = w->many;
     list_push(&m->queue, &w->waiter.link);
-    while (!list_empty(&m->sleepers))
-        lull_wake(loop, container_of(m->sleepers.next, lull_waiter, link), 0);
+    lull_wake_all(loop, &m->sleepers, 0);
 }
 
 static void done(lull_loop *loop, lull_waiter *w)

@@ -100,8 +100,7 @@ static bool reap(lua_State *L, struct process *p)
         return !p->alive;
     p->alive = false;
     p->lost = rc < 0 ? rc : 0;
-    while (!list_empty(&p->waiters))
-        lull_wake(p->loop, container_of(p->waiters.next, lull_waiter, link), 0);
+    lull_wake_all(p->loop, &p->waiters, 0);
     detach(p);
     forget_fd(p);
     list_remove(&p->link);

@@ -80,8 +80,7 @@ struct request {
 
 static void wake(struct request *r)
 {
-    while (!list_empty(&r->waiters))
-        lull_wake(r->loop, container_of(r->waiters.next, lull_waiter, link), 0);
+    lull_wake_all(r->loop, &r->waiters, 0);
 }
 
 static void entered(struct place *p)

@@ -42,8 +42,7 @@ static void heard(lull_loop *loop, lull_waiter *w)
 {
     struct ear *ear = container_of(w, struct ear, listener);
     sys_ear_drain(&ear->sys);
-    while (!list_empty(&ear->tasks))
-        lull_wake(loop, container_of(ear->tasks.next, lull_waiter, link), 0);
+    lull_wake_all(loop, &ear->tasks, 0);
 }
 
 static void close_ear(struct ear *ear)

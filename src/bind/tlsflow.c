@@ -38,9 +38,7 @@ static void pass_on(lull_loop *loop, struct stream *s)
     bool over = sys_tls_shaken(s->tls) || sys_tls_failure(s->tls) < 0;
     if (!over && !sys_tls_unsent(s->tls))
         return;
-    lull_list *l = &s->io.readers;
-    while (!list_empty(l))
-        lull_wake(loop, container_of(l->next, lull_waiter, link), 0);
+    lull_wake_all(loop, &s->io.readers, 0);
 }
 
 unsigned lull_tls_wants(const struct stream *s)

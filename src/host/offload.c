@@ -26,8 +26,7 @@ static void work_done(sys_job *job)
 {
     struct work *w = container_of(job, struct work, job);
     w->done = true;
-    while (!list_empty(&w->waiters))
-        lull_wake(w->loop, container_of(w->waiters.next, lull_waiter, link), 0);
+    lull_wake_all(w->loop, &w->waiters, 0);
 }
 
 static void work_free(sys_job *job)
