@@ -568,7 +568,7 @@ enum {
     LULL_TASK_FINISHED,  /* its n results are on L */
     LULL_TASK_FAILED,    /* its error is on L, n is 1; it counts as looked at */
     LULL_TASK_CANCELLED, /* the reason is on L, n is 1 */
-    LULL_TASK_LOST       /* the state was closed: L is NULL */
+    LULL_TASK_LOST       /* the state was closed, or no memory left for it: L is NULL */
 };
 
 typedef struct lull_group lull_group;
@@ -743,7 +743,7 @@ LULL_API int lull_clock_new(lull *l, lull_clock **out);
 LULL_API void lull_clock_push(struct lua_State *L, const lull_clock *c);
 LULL_API int64_t lull_clock_now(const lull_clock *c);
 LULL_API void lull_clock_pause(lull_clock *c, bool paused);
-/* So many of its seconds in one of the loop's; -EINVAL unless 0 < factor < 1e6. */
+/* So many of its seconds in one of the loop's; -EINVAL unless 0 < factor <= 1e6. */
 LULL_API int lull_clock_scale(lull_clock *c, double factor);
 /* Turns it forward: who sleeps until then wakes in the next step.  -EINVAL: ns < 0. */
 LULL_API int lull_clock_advance(lull_clock *c, int64_t ns);

@@ -351,6 +351,26 @@ static void clocks_stop_and_turn(void)
     lull_clock_free(c);
 }
 
+static void clocks_stop_at_the_end_of_time(void)
+{
+    lull_options o = {.size = sizeof o, .virtual_clock = true};
+    lull *l = open_with(&o);
+    lull_loop *loop = lull_get_loop(l);
+    lull_clock *c;
+    CHECK(lull_clock_new(l, &c) == 0 && lull_clock_scale(c, 1e6) == 0);
+    int64_t before = 0;
+    for (int hour = 0; hour < 5; hour++) {
+        lull_loop_advance(loop, 3600 * (int64_t)SECOND);
+        CHECK(lull_clock_now(c) > before || before == INT64_MAX);
+        before = lull_clock_now(c);
+    }
+    CHECK(before == INT64_MAX && lull_clock_scale(c, 1) == 0);
+    lull_loop_advance(loop, SECOND);
+    CHECK(lull_clock_advance(c, INT64_MAX) == 0 && lull_clock_now(c) == INT64_MAX);
+    lull_close(l, 0);
+    lull_clock_free(c);
+}
+
 static void clocks_wake_in_order(void)
 {
     lull_options o = {.size = sizeof o, .virtual_clock = true};
@@ -375,6 +395,7 @@ int main(void)
     nobody_wants_the_answer();
     pulses_events();
     clocks_stop_and_turn();
+    clocks_stop_at_the_end_of_time();
     clocks_wake_in_order();
     return report("embed_await");
 }

@@ -305,6 +305,24 @@ static void late(lull *l, void *ud)
     *(bool *)ud = true;
 }
 
+static void fails(lull *l, void *ud)
+{
+    (void)ud;
+    lua_pushinteger(lull_state(l), 1);
+    luaL_error(lull_state(l), "the call failed");
+}
+
+static void calls_may_fail(void)
+{
+    lull *l = open_with(NULL);
+    lull_failure f = {.size = sizeof f};
+    CHECK(lull_call(l, fails, NULL, 0) == 0 && lull_call(l, called, (char *)"on", 0) == 0);
+    CHECK(lull_step(l, NULL) == LULL_STEP_FAILED && lull_take_failure(l, &f));
+    CHECK(strcmp(f.message, "the call failed") == 0 && lua_gettop(lull_state(l)) == 0);
+    CHECK(lull_step(l, NULL) == LULL_STEP_DONE && has_said("on"));
+    lull_close(l, 0);
+}
+
 static void may_be_called_from_anywhere(void)
 {
     lull *l = open_with(NULL);
@@ -344,6 +362,7 @@ int main(void)
     goes_by_the_clock_of_the_host();
     says_how_long_the_host_may_sleep();
     its_descriptor_is_in_step();
+    calls_may_fail();
     may_be_called_from_anywhere();
     return report("embed_drive");
 }

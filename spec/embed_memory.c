@@ -30,8 +30,13 @@ static void expect(bool what, const char *text)
 
 static void done(lull *l, lull_task task, int how, lua_State *L, int n, void *user)
 {
-    (void)l, (void)task, (void)how, (void)L, (void)n, (void)user;
+    (void)l, (void)task, (void)user;
     ended++;
+    expect((L == NULL) == (how == LULL_TASK_LOST), "no state");
+    if (L == NULL)
+        return;
+    expect(n == lua_gettop(L) && (n == 1 || how == LULL_TASK_FINISHED), "values");
+    lua_pushfstring(L, "%s", n ? luaL_typename(L, 1) : "nothing"); /* may raise */
 }
 
 static void on_error(lull *l, const lull_failure *f)

@@ -43,12 +43,21 @@ static lull_loop *loop_of(struct clock *c)
     return c->loop ? lull_loop_with(c->rt, c->loop) : NULL;
 }
 
+/* The end of time is INT64_MAX, and stays it. */
+static int64_t later(int64_t then, int64_t ns)
+{
+    return ns > INT64_MAX - then ? INT64_MAX : then + ns;
+}
+
 static int64_t since_to_now(struct clock *c, lull_loop *loop)
 {
     if (c->paused || loop == NULL)
         return c->then;
     int64_t passed = lull_now(loop) - c->since;
-    return c->then + (c->scale == 1 ? passed : (int64_t)((lua_Number)passed * c->scale));
+    lua_Number scaled = (lua_Number)passed * c->scale;
+    if (c->scale != 1)
+        passed = scaled < 9e18 ? (int64_t)scaled : INT64_MAX;
+    return later(c->then, passed);
 }
 
 int64_t lull_clock_time(struct clock *c)
@@ -115,7 +124,7 @@ void lull_clock_set_scale(struct clock *c, lua_Number scale)
 void lull_clock_turn(struct clock *c, int64_t ns)
 {
     lull_loop *loop = settle(c);
-    c->then = ns > INT64_MAX - c->then ? INT64_MAX : c->then + ns;
+    c->then = later(c->then, ns);
     changed(c, loop);
 }
 
@@ -201,7 +210,7 @@ static int64_t moment(lua_State *L, struct clock *c, int64_t ns)
     int64_t now = lull_clock_time(c);
     if (c->loop != lull_loop_serial(c->rt->loop))
         luaL_error(L, "the clock belongs to another loop");
-    return ns > INT64_MAX - now ? INT64_MAX : now + ns;
+    return later(now, ns);
 }
 
 /* However it came to wake up; the place was light userdata on top. */

@@ -120,10 +120,38 @@ struct call {
     void *ud;
 };
 
+/* (call) */
+static int call_in_lua(lua_State *L)
+{
+    struct call *call = lua_touserdata(L, 1);
+    void (*fn)(lull *l, void *ud) = call->fn;
+    call->fn = NULL;
+    lua_settop(L, 0);
+    fn(call->l, call->ud);
+    return 0;
+}
+
+/* On the main stack, for that is what fn has at hand: what it raises there is reported. */
+static void call_home(struct call *call)
+{
+    lua_State *L = call->l->main;
+    if (!lua_checkstack(L, LUA_MINSTACK))
+        return;
+    lua_pushcfunction(L, call_in_lua);
+    lua_pushlightuserdata(L, call);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK && call->fn == NULL)
+        lull_report_callback(call->l, L);
+    else if (call->fn != NULL)
+        lua_pop(L, 1);
+}
+
 static void arrive(sys_letter *letter, bool late)
 {
     struct call *call = container_of(letter, struct call, letter);
-    call->fn(late ? NULL : call->l, call->ud);
+    if (!late)
+        call_home(call);
+    if (call->fn != NULL) /* nobody is at home, or has memory */
+        call->fn(late ? NULL : call->l, call->ud);
     free(call);
 }
 

@@ -70,6 +70,8 @@ void lull_nudge(lull *l); /* something has become ready between two steps */
 
 /* tell.c */
 void lull_open_tell(lull *l); /* raises */
+/* Tells the error on top of L (popped), which a callback has raised. */
+void lull_report_callback(lull *l, lua_State *L);
 
 /* spawn.c */
 lull_task lull_number_of(const struct task *t);

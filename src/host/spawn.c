@@ -108,14 +108,24 @@ static int tell(lua_State *L)
     return 0;
 }
 
-/* (error): of a callback */
-static int report(lua_State *L)
+/* (error, record) */
+static int tell_error(lua_State *L)
 {
-    struct runtime *rt = lull_pushruntime(L);
-    lua_pushvalue(L, 1);
-    lua_pushnil(L);
-    lull_report(L, rt, 0);
+    struct record *r = lua_touserdata(L, 2);
+    lua_settop(L, 1);
+    done(r, LULL_TASK_FAILED, L, 1);
     return 0;
+}
+
+/* There was no memory for how it has ended: that, which is on top, is the end then. */
+static void tell_failure(struct record *r, lua_State *L)
+{
+    lua_pushcfunction(L, tell_error);
+    lua_pushvalue(L, -2);
+    lua_pushlightuserdata(L, r);
+    if (lua_pcall(L, 2, 0, 0) != LUA_OK)
+        lua_replace(L, -2); /* what it has raised, or the same once more */
+    done(r, LULL_TASK_LOST, NULL, 0); /* unless it was called */
 }
 
 static void ended(lull_loop *loop, lull_waiter *w)
@@ -128,10 +138,9 @@ static void ended(lull_loop *loop, lull_waiter *w)
     lua_pushcfunction(L, tell);
     lua_pushlightuserdata(L, r);
     if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
-        done(r, LULL_TASK_FAILED, L, 0); /* unless it was called, and has raised that */
-        lua_pushcfunction(L, report);
-        lua_insert(L, -2);
-        lua_pcall(L, 1, 0, 0);
+        if (r->options.done != NULL) /* it was not it that has raised that */
+            tell_failure(r, L);
+        lull_report_callback(l, L);
         lua_settop(L, 0);
     }
     lull_release(L, r);

@@ -124,6 +124,25 @@ void lull_tell_host(lua_State *L, lull *l, int i)
     lua_settop(L, top);
 }
 
+/* (error) */
+static int report(lua_State *L)
+{
+    struct runtime *rt = lull_pushruntime(L);
+    lua_pushvalue(L, 1);
+    lua_pushnil(L);
+    lull_report(L, rt, 0);
+    return 0;
+}
+
+void lull_report_callback(lull *l, lua_State *L)
+{
+    lua_xmove(L, l->L, L != l->L);
+    lua_pushcfunction(l->L, report);
+    lua_insert(l->L, -2);
+    if (lua_pcall(l->L, 1, 0, 0) != LUA_OK)
+        lua_pop(l->L, 1); /* a report that fails has been told all the same */
+}
+
 /* (lull_failure *): the oldest, which is then held until the next is taken. */
 static int take(lua_State *L)
 {
