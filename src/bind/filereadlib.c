@@ -5,9 +5,10 @@
 #include <string.h>
 
 #include "files.h"
+#include "lines.h"
 #include "scan.h"
 
-enum { AHEAD = 64 * 1024, FARTHEST = 512 * 1024, FORMATS = 240 };
+enum { AHEAD = 64 * 1024, FARTHEST = 512 * 1024 };
 
 /* Behind the formats stands what must be remembered over a suspension: how far was
    searched, the formats done, the bytes that their items use, and (of lines) a mark. */
@@ -255,36 +256,17 @@ static int file_read(lua_State *L)
 
 /* ---- lines ----------------------------------------------------------------------- */
 
-/* An iterator raises failures; it ends quietly when its own file is closed. */
-static int raise(lua_State *L, int n)
-{
-    if (n != 3 || !lua_isnil(L, -3) || lua_type(L, -2) != LUA_TSTRING)
-        return n;
-    if (strcmp(lua_tostring(L, -1), "ECANCELED") == 0) {
-        lua_pushnil(L);
-        return 1;
-    }
-    lua_pushvalue(L, -2);
-    return lua_error(L);
-}
-
 static int linesk(lua_State *L, int status, lua_KContext rc)
 {
-    return raise(L, rc < 0 ? lull_file_fail(L, (int)rc) : go_on(L, linesk));
+    return lull_end_lines(L, rc < 0 ? lull_file_fail(L, (int)rc) : go_on(L, linesk));
 }
 
-/* The iterator: upvalue 2 is the file, 3 the number of formats, behind it they are. */
 static int next_line(lua_State *L)
 {
-    int n = (int)lua_tointeger(L, lua_upvalueindex(3));
-    lua_settop(L, 0);
-    luaL_checkstack(L, n + MEMORY + 8, "too many formats");
-    lua_pushvalue(L, lua_upvalueindex(2));
+    lull_begin_lines(L, MEMORY + 8);
     struct file *f = lull_checkfile(L, FILE_SELF);
     if (!(f->flags & FILE_OPEN))
         return 0;
-    for (int i = 0; i < n; i++)
-        lua_pushvalue(L, lua_upvalueindex(4 + i));
     prepare(L);
     return lull_file_enter(L, f, linesk);
 }
@@ -293,14 +275,7 @@ static int next_line(lua_State *L)
 static int file_lines(lua_State *L)
 {
     lull_openfile(L, FILE_SELF);
-    int n = lua_gettop(L) - 1;
-    luaL_argcheck(L, n <= FORMATS, FORMATS + 2, "too many formats");
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    lua_pushinteger(L, n);
-    lua_insert(L, 3);
-    lua_pushcclosure(L, next_line, n + 3);
-    return 1;
+    return lull_push_lines(L, next_line);
 }
 
 const luaL_Reg lull_file_reading[] = {

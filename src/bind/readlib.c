@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "lines.h"
 #include "scan.h"
 #include "stream.h"
 
@@ -321,44 +322,23 @@ static int stream_read(lua_State *L)
 
 /* ---- lines ------------------------------------------------------------------------- */
 
-/* An iterator raises failures; it ends quietly when its own stream is closed. */
-static int raise(lua_State *L, int n)
-{
-    if (n != 3 || !lua_isnil(L, -3) || lua_type(L, -2) != LUA_TSTRING)
-        return n;
-    if (strcmp(lua_tostring(L, -1), "ECANCELED") == 0) {
-        lua_pushnil(L);
-        return 1;
-    }
-    lua_pushvalue(L, -2);
-    return lua_error(L);
-}
-
 static int linek(lua_State *L, int status, lua_KContext rc)
 {
     struct want w = format(L, ARGUMENT, lua_touserdata(L, STREAM));
-    return raise(L, read_item(L, (int)rc, &w, linek));
+    return lull_end_lines(L, read_item(L, (int)rc, &w, linek));
 }
 
 static int linesk(lua_State *L, int status, lua_KContext rc)
 {
-    return raise(L, read_items(L, (int)rc, linesk));
+    return lull_end_lines(L, read_items(L, (int)rc, linesk));
 }
 
-enum { FORMATS = 250 }; /* a function has no more than 255 upvalues */
-
-/* The iterator: upvalue 2 is the stream, 3 the number of formats, behind it they are. */
 static int next_line(lua_State *L)
 {
-    int n = (int)lua_tointeger(L, lua_upvalueindex(3));
-    lua_settop(L, 0);
-    luaL_checkstack(L, n + MEMORY + 4, "too many formats");
-    lua_pushvalue(L, lua_upvalueindex(2));
+    lull_begin_lines(L, MEMORY + 4);
     struct stream *s = lua_touserdata(L, STREAM);
     if (!(s->flags & STREAM_OPEN))
         return 0;
-    for (int i = 0; i < n; i++)
-        lua_pushvalue(L, lua_upvalueindex(4 + i));
     s = begin(L);
     return lull_stream_enter(L, s, prepare(L, s) ? linesk : linek);
 }
@@ -367,16 +347,9 @@ static int next_line(lua_State *L)
 static int lines(lua_State *L)
 {
     struct stream *s = lull_openstream(L, STREAM);
-    int n = lua_gettop(L) - 1;
-    luaL_argcheck(L, n <= FORMATS, FORMATS + 2, "too many formats");
-    for (int i = 0; i < n; i++)
-        format(L, i + 2, s);
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    lua_pushinteger(L, n);
-    lua_insert(L, 3);
-    lua_pushcclosure(L, next_line, n + 3);
-    return 1;
+    for (int i = 2; i <= lua_gettop(L); i++)
+        format(L, i, s);
+    return lull_push_lines(L, next_line);
 }
 
 const luaL_Reg lull_stream_reading[] = {
