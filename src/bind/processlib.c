@@ -10,19 +10,12 @@
 #include <errno.h>
 #include <signal.h>
 
+#include "room.h"
 #include "sys.h"
 
 /* ---- all of them ------------------------------------------------------------------- */
 
 static const char room_key;
-
-static lull_list *room(lua_State *L)
-{
-    lull_pushheld(L, &room_key);
-    lull_list *all = lua_touserdata(L, -1);
-    lua_pop(L, 1);
-    return all;
-}
 
 /* The state is closed, its loops are already. */
 static int room_gc(lua_State *L)
@@ -34,17 +27,6 @@ static int room_gc(lua_State *L)
         sys_close(p->io.watch.fd);
     }
     return 0;
-}
-
-/* Made before any loop is, so that lua_close ends it after them. */
-static void hold_room(lua_State *L)
-{
-    list_init(lua_newuserdatauv(L, sizeof(lull_list), 0));
-    lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, room_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_setmetatable(L, -2);
-    lull_hold(L, &room_key);
 }
 
 /* ---- life -------------------------------------------------------------------------- */
@@ -117,7 +99,7 @@ static void readable(lull_loop *loop, lull_waiter *w)
 
 void lull_process_reap_left(lua_State *L)
 {
-    lull_list *all = room(L);
+    lull_list *all = lull_room(L, &room_key);
     for (lull_list *l = all->next, *next; l != all; l = next) {
         next = l->next;
         struct process *p = container_of(l, struct process, link);
@@ -184,7 +166,7 @@ struct process *lull_newprocess(lua_State *L, struct runtime *rt)
 
 void lull_process_begins(lua_State *L, struct process *p)
 {
-    list_push(room(L), &p->link);
+    list_push(lull_room(L, &room_key), &p->link);
     lull_own(p->rt, p->io.watch.fd, true);
     p->alive = true;
 }
@@ -296,7 +278,7 @@ static const luaL_Reg methods[] = {
 
 void lull_open_process(lua_State *L)
 {
-    hold_room(L);
+    list_init(lull_make_room(L, &room_key, sizeof(lull_list), room_gc));
     lull_newclass(L, LULL_PROCESS, "Child", methods, NULL);
     lull_open_spawn(L);
 }

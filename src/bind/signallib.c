@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "room.h"
 #include "sys.h"
 
 struct ear {
@@ -77,29 +78,10 @@ static int room_gc(lua_State *L)
     return 0;
 }
 
-static void hold_room(lua_State *L)
-{
-    struct ear **room = lua_newuserdatauv(L, sizeof(struct ear *), 0);
-    *room = NULL;
-    lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, room_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_setmetatable(L, -2);
-    lull_hold(L, &room_key);
-}
-
-static struct ear **room(lua_State *L)
-{
-    lull_pushheld(L, &room_key);
-    struct ear **first = lua_touserdata(L, -1);
-    lua_pop(L, 1);
-    return first;
-}
-
 /* An ear of no loop, to be used again, or a new one. */
 static struct ear *idle_ear(lua_State *L)
 {
-    struct ear **first = room(L), *ear = *first;
+    struct ear **first = lull_room(L, &room_key), *ear = *first;
     while (ear != NULL && ear->open)
         ear = ear->next;
     if (ear != NULL)
@@ -135,7 +117,8 @@ static struct ear *open_ear(lua_State *L, lull_loop *loop, int *rc)
 
 static struct ear *ear_of(lua_State *L, lull_loop *loop, int *rc)
 {
-    for (struct ear *ear = *room(L); ear != NULL; ear = ear->next)
+    struct ear **first = lull_room(L, &room_key);
+    for (struct ear *ear = *first; ear != NULL; ear = ear->next)
         if (ear->open && ear->loop == loop)
             return ear;
     return open_ear(L, loop, rc);
@@ -303,7 +286,7 @@ static const luaL_Reg functions[] = {{"watch_signals", watch_signals},
 
 void lull_open_signal(lua_State *L)
 {
-    hold_room(L);
+    lull_make_room(L, &room_key, sizeof(struct ear *), room_gc);
     lull_newclass(L, LULL_SIGNAL, "Signals", methods, metamethods);
     lull_setfuncs(L, functions);
 }

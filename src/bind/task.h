@@ -106,6 +106,9 @@ void lull_child_daemon(struct runtime *rt, struct task *t); /* became one */
 int64_t lull_watch_begin(struct runtime *rt);
 void lull_watch_end(struct runtime *rt, int64_t start);
 
+/* tasklib.c: the method close that the modules in Lua gave to a class, as a metamethod */
+int lull_task_close(lua_State *L);
+
 /* looplib.c */
 enum { /* uservalues of a Loop */
     LULL_LOOP_UNTAKEN = 1, LULL_LOOP_WATCHERS, LULL_LOOP_HANDLES, LULL_LOOP_HANDLER

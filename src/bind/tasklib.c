@@ -217,8 +217,7 @@ static int closed(lua_State *L, int status, lua_KContext ctx)
     return 0;
 }
 
-/* The close of the modules in Lua, as a metamethod. */
-static int task_close(lua_State *L)
+int lull_task_close(lua_State *L)
 {
     lua_settop(L, 1);
     lua_getfield(L, 1, "close");
@@ -239,7 +238,7 @@ static const luaL_Reg methods[] = {{"cancel", task_cancel},   {"name", task_name
                                    {"traceback", task_traceback}, {NULL, NULL}};
 
 static const luaL_Reg metamethods[] = {
-    {"__tostring", task_tostring}, {"__close", task_close}, {NULL, NULL}};
+    {"__tostring", task_tostring}, {"__close", lull_task_close}, {NULL, NULL}};
 
 static const luaL_Reg functions[] = {{"spawn", spawn}, {"sleep", sleep_},
                                      {"sleep_until", sleep_until}, {"enter", enter},

@@ -3,8 +3,9 @@
    lua/lull/thread.lua. */
 #include <errno.h>
 
-#include "strand.h"
 #include "nudge.h"
+#include "room.h"
+#include "strand.h"
 
 static const char graves_key, keeper_key;
 
@@ -53,9 +54,7 @@ static void push_inside(lua_State *L)
 
 static struct bell *bell_of(lua_State *L, struct seat at)
 {
-    lull_pushheld(L, &graves_key);
-    lull_list *graves = lua_touserdata(L, -1);
-    lua_pop(L, 1);
+    lull_list *graves = lull_room(L, &graves_key);
     struct bell *b = lull_bell(at.strand, at.side, lull_runtime(L)->loop, graves);
     if (b == NULL)
         luaL_error(L, "not enough memory");
@@ -362,21 +361,6 @@ static int thread_task(lua_State *L)
     return 1;
 }
 
-static int closed(lua_State *L, int status, lua_KContext ctx)
-{
-    (void)L, (void)status, (void)ctx;
-    return 0;
-}
-
-static int thread_close(lua_State *L)
-{
-    lua_settop(L, 1);
-    lua_getfield(L, 1, "close");
-    lua_insert(L, 1);
-    lua_callk(L, 1, 0, 0, closed);
-    return 0;
-}
-
 static int thread_tostring(lua_State *L)
 {
     struct thread *t = checkthread(L);
@@ -462,17 +446,6 @@ static int graves_gc(lua_State *L)
     return 0;
 }
 
-/* Made before any loop is, and so freed after them when the state is closed. */
-static void hold_graves(lua_State *L)
-{
-    list_init(lua_newuserdatauv(L, sizeof(lull_list), 0));
-    lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, graves_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_setmetatable(L, -2);
-    lull_hold(L, &graves_key);
-}
-
 static const luaL_Reg methods[] = {
     {"receive", thread_receive}, {"send", thread_send},   {"finish", thread_finish},
     {"ended", thread_ended},     {"over", thread_over},   {"outcome", thread_outcome},
@@ -480,7 +453,7 @@ static const luaL_Reg methods[] = {
     {"task", thread_task},       {NULL, NULL}};
 
 static const luaL_Reg metamethods[] = {{"__gc", thread_gc},
-                                       {"__close", thread_close},
+                                       {"__close", lull_task_close},
                                        {"__await", thread_await},
                                        {"__tostring", thread_tostring},
                                        {NULL, NULL}};
@@ -493,7 +466,7 @@ static const luaL_Reg functions[] = {{"thread_spawn", thread_spawn},
 
 void lull_open_thread(lua_State *L)
 {
-    hold_graves(L);
+    list_init(lull_make_room(L, &graves_key, sizeof(lull_list), graves_gc));
     lull_open_parcel(L);
     lull_open_call(L);
     lull_newclass(L, LULL_THREAD, "Thread", methods, metamethods);
