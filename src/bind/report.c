@@ -92,6 +92,14 @@ static int report_callback(lua_State *L)
     return 0;
 }
 
+void lull_report_callback(lua_State *L)
+{
+    lua_pushcfunction(L, report_callback);
+    lua_insert(L, -2);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK)
+        lua_pop(L, 1); /* a report that fails has been told all the same */
+}
+
 /* Calls what stands on rt->L with n arguments, outside of any task; errors are reported. */
 static void call_protected(struct runtime *rt, int n)
 {
@@ -100,12 +108,8 @@ static void call_protected(struct runtime *rt, int n)
     lua_insert(L, -n - 2);
     int handler = lua_gettop(L) - n - 1;
     int64_t start = rt->slow ? lull_watch_begin(rt) : 0;
-    if (lua_pcall(L, n, 0, handler) != LUA_OK) {
-        lua_pushcfunction(L, report_callback);
-        lua_insert(L, -2);
-        if (lua_pcall(L, 1, 0, 0) != LUA_OK)
-            lua_pop(L, 1); /* a report that fails has been told all the same */
-    }
+    if (lua_pcall(L, n, 0, handler) != LUA_OK)
+        lull_report_callback(L);
     lua_pop(L, 1);
     if (rt->slow) {
         lua_pushnil(L);

@@ -23,16 +23,6 @@ static int invoke(lua_State *L)
     return 1;
 }
 
-/* (error): tells of it, as of that of any callback. */
-static int report(lua_State *L)
-{
-    struct runtime *rt = lull_pushruntime(L);
-    lua_settop(L, 1);
-    lull_pushtraceback(L, 1);
-    lull_report(L, rt, 0);
-    return 0;
-}
-
 /* The protocol has failed with the error on top of the stack (popped). */
 static void failed(lua_State *L, struct transport *t)
 {
@@ -44,10 +34,7 @@ static void failed(lua_State *L, struct transport *t)
     }
     t->flags |= TRANSPORT_ABORT;
     lull_transport_end(t, 0);
-    lua_pushcfunction(L, report);
-    lua_insert(L, -2);
-    if (lua_pcall(L, 1, 0, 0) != LUA_OK)
-        lua_pop(L, 1);
+    lull_report_callback(L);
 }
 
 /* What a callback must not see: that it was called from within a task. */
