@@ -168,13 +168,6 @@ unsigned sys_port(const struct sys_address *a)
     return ntohs(in.sin_port);
 }
 
-void sys_setport(struct sys_address *a, unsigned port)
-{
-    uint16_t number = htons((uint16_t)port);
-    if (domain(a) == AF_INET || domain(a) == AF_INET6)
-        memcpy(a->bytes + offsetof(struct sockaddr_in, sin_port), &number, sizeof number);
-}
-
 enum sys_family sys_family(const struct sys_address *a)
 {
     switch (domain(a)) {

@@ -41,7 +41,6 @@ size_t sys_host(const struct sys_address *a, char out[SYS_HOST]);
 const char *sys_text(const struct sys_address *a, char out[SYS_TEXT]);
 
 unsigned sys_port(const struct sys_address *a);
-void sys_setport(struct sys_address *a, unsigned port);
 enum sys_family sys_family(const struct sys_address *a);
 
 /* An IPv4 address as an IPv6 socket knows it, and back; others are left alone. */
