@@ -71,7 +71,7 @@ void lull_tell_host(lua_State *L, struct lull *l, int i);
 void lull_tell_slow(lua_State *L, struct lull *l, int i, lua_Number seconds);
 
 /* report.c */
-void lull_report_callback(lua_State *L); /* an error on top (popped), as that of any callback */
+void lull_report_error(lua_State *L); /* an error on top (popped), as that of any callback */
 void lull_review_init(struct loop *o);
 void lull_review(struct runtime *rt, struct loop *o); /* now, whatever the time */
 void lull_open_report(lua_State *L);

@@ -92,7 +92,7 @@ static int report_callback(lua_State *L)
     return 0;
 }
 
-void lull_report_callback(lua_State *L)
+void lull_report_error(lua_State *L)
 {
     lua_pushcfunction(L, report_callback);
     lua_insert(L, -2);
@@ -109,7 +109,7 @@ static void call_protected(struct runtime *rt, int n)
     int handler = lua_gettop(L) - n - 1;
     int64_t start = rt->slow ? lull_watch_begin(rt) : 0;
     if (lua_pcall(L, n, 0, handler) != LUA_OK)
-        lull_report_callback(L);
+        lull_report_error(L);
     lua_pop(L, 1);
     if (rt->slow) {
         lua_pushnil(L);

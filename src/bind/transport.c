@@ -34,7 +34,7 @@ static void failed(lua_State *L, struct transport *t)
     }
     t->flags |= TRANSPORT_ABORT;
     lull_transport_end(t, 0);
-    lull_report_callback(L);
+    lull_report_error(L);
 }
 
 /* What a callback must not see: that it was called from within a task. */
