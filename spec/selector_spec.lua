@@ -42,8 +42,8 @@ local function soon(s, fd)
   return (s:wait(SOON)[fd])
 end
 
--- Is it so, if not the first time?  The end of a ring of io_uring comes some time after it
--- was closed, and cuts one sleep of the thread short, as a signal would.
+-- Is it so, if not the first time?  The end of a ring of io_uring comes some time after
+-- it was closed, and cuts one sleep of the thread short, as a signal would.
 local function is_so(fn)
   assert.is_true(fn() or fn() or fn() or fn())
 end

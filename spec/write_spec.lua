@@ -297,7 +297,7 @@ for _, backend in helper.backends() do
         assert.equal(server, server:try_write(("x"):rep(32 << 20)))
         server:close()
         lull.sleep(2)
-        local got, part, code = 0, nil, nil
+        local got, part, code = 0
         repeat
           part, _, code = client:read_some()
           got = got + #(part or "")

@@ -22,9 +22,8 @@ local modules = { net = true, fs = true, process = true, signal = true, thread =
 -- So do the modules that add functions: lull.lock is that of require "lull.sync".
 local added = { lock = "sync", event = "sync", condition = "sync", semaphore = "sync",
                 barrier = "sync", queue = "queue", priority_queue = "queue",
-                lifo_queue = "queue", clock = "clock", task_local = "local", gather = "wait",
-                race = "wait",
-                wait = "wait", as_completed = "wait",
+                lifo_queue = "queue", clock = "clock", task_local = "local",
+                gather = "wait", race = "wait", wait = "wait", as_completed = "wait",
                 stdin = "stdio", stdout = "stdio", stderr = "stdio" }
 setmetatable(lull, { __index = function(t, key)
   local module

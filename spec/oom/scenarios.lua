@@ -366,8 +366,9 @@ function scenarios.tls()
     lull.check(client:shutdown "write")
     same(nil, client:read())
   end)
-  local listener <close> = lull.check(net.listen("127.0.0.1", 0, {tls = {cert_file = PEM}}))
-  local server <close> = lull.spawn(listener.serve, listener, function(stream)
+  local opts = {tls = {cert_file = PEM}}
+  local listener <close> = lull.check(net.listen("127.0.0.1", 0, opts))
+  local _ <close> = lull.spawn(listener.serve, listener, function(stream)
     stream:write(stream:read(), "\n")
   end, {on_error = function(err) if not is_memory(err) then error(err, 0) end end})
   local _, port = listener:local_address()
@@ -530,7 +531,7 @@ end
 
 function scenarios.signals()
   local signal = require "lull.signal"
-  local _, _, _, keep <close> = signal.each("SIGUSR1", "SIGUSR2") -- else they kill
+  local _, _, _, _ <close> = signal.each("SIGUSR1", "SIGUSR2") -- else they kill
   local waiting <close> = lull.spawn(signal.wait, "SIGUSR1")
   lull.sleep(1)
   signal.raise "SIGUSR1"
@@ -538,10 +539,8 @@ function scenarios.signals()
   signal.raise "SIGUSR1"
   same("SIGUSR1", signal.wait("SIGUSR1", "SIGUSR2"))
   lull.loop():call_later(1, signal.raise, "SIGUSR2")
-  for name in signal.each "SIGUSR2" do
-    same("SIGUSR2", name)
-    break
-  end
+  local next_one, _, _, _ <close> = signal.each "SIGUSR2"
+  same("SIGUSR2", next_one())
 end
 
 -- Nothing is made that would stay behind when there is no memory to remove it.
