@@ -78,7 +78,8 @@ LULL_API void lull_wait(lull_waiter *w);
    wakes.  Of several wakes the first counts: returns false when w was not waiting. */
 LULL_API bool lull_wake(lull_loop *loop, lull_waiter *w, int status);
 
-/* Lets others run first: w is woken with 0 in the next turn; in a step, in the next step. */
+/* Lets others run first: w is woken with 0 in the next turn; in a step, in the next
+   step. */
 LULL_API void lull_wait_turn(lull_loop *loop, lull_waiter *w);
 
 /* Takes w out of whatever list it is in; it waits for nothing then. */
@@ -97,7 +98,8 @@ typedef struct lull_time {
     void *ud;
 } lull_time;
 
-/* For lull_loop_new, and below for lull_open and lull_attach.  All zero is a good choice. */
+/* For lull_loop_new, and below for lull_open and lull_attach.  All zero is a good
+   choice. */
 typedef struct lull_options {
     size_t size;          /* sizeof(lull_options): what the caller knows of */
     lull_alloc alloc;     /* NULL: malloc and free */
@@ -171,9 +173,9 @@ enum {
 
 /* For a host with a loop of its own: looks once, without sleeping, at descriptors, timers
    and posts, then runs who is ready and whom these make ready, until nobody is or the
-   budget is spent.  Who asks for a turn (sleep(0) in Lua) has it in the next step, so
-   a frame is a step.  budget may be NULL.  A step that finds nothing to do costs well
-   under a microsecond.  Time does not jump in a step, be it virtual: lull_loop_advance. */
+   budget is spent.  Who asks for a turn (sleep(0) in Lua) has it in the next step, so a
+   frame is a step.  budget may be NULL.  A step that finds nothing to do costs well under
+   a microsecond.  Time does not jump in a step, be it virtual: lull_loop_advance. */
 LULL_API int lull_loop_step(lull_loop *loop, const lull_budget *budget);
 
 /* For how many ns there is no need for a step: 0 when somebody is ready now, LULL_FOREVER
@@ -283,15 +285,16 @@ LULL_API int lull_io_wait(lull_loop *loop, lull_io *io, unsigned event, lull_wai
 LULL_API void lull_io_retry(lull_io *io);
 
 /* Nobody else reads from the descriptor, or accepts: a backend that can may do so before
-   it is asked, and keep what came until it is.  Whoever says so reads until -EAGAIN before
-   he waits. */
+   it is asked, and keep what came until it is.  Whoever says so reads until -EAGAIN
+   before he waits. */
 LULL_API void lull_io_own(lull_io *io);
 
 /* The descriptor blocks, and has to, for others use its open file too: from now on it is
    asked whether it is ready before each call, and little is written at a time. */
 LULL_API void lull_io_share(lull_io *io);
 
-/* Ends the registration and wakes all who wait with -ECANCELED.  Call it before close(2). */
+/* Ends the registration and wakes all who wait with -ECANCELED.  Call it before
+   close(2). */
 LULL_API void lull_io_close(lull_io *io);
 
 /* recv(2), send(2), accept(2) and connect(2) through the loop's backend; -EAGAIN: wait
@@ -329,13 +332,15 @@ LULL_API int lull_future_bind(lull_loop *loop, lull_future *f);
    settled. */
 LULL_API int lull_future_wait(lull_loop *loop, lull_future *f, lull_waiter *w);
 
-/* Settles f with a state of 1..255 and wakes all who wait, in order.  -EALREADY, -EXDEV. */
+/* Settles f with a state of 1..255 and wakes all who wait, in order.  -EALREADY,
+   -EXDEV. */
 LULL_API int lull_future_settle(lull_loop *loop, lull_future *f, unsigned state);
 
 /* ---- who is cancelled with whom: scope ------------------------------------------ */
 
 /* Scopes form a tree.  Cancellation is a state of a scope: it holds for the scope and
-   everything below it that is not shielded, from now on, and wakes whoever waits there. */
+   everything below it that is not shielded, from now on, and wakes whoever waits
+   there. */
 typedef struct lull_scope {
     struct lull_scope *parent;
     struct lull_scope *prev, *next; /* ring of siblings */
@@ -454,20 +459,20 @@ enum {
    -ENOSYS (no such selector), -EINVAL. */
 LULL_API int lull_open(lull **out, const lull_options *options);
 
-/* Makes a runtime in a Lua state of yours, one at a time (-EEXIST), and not where a script
-   is inside of lull.run (-EBUSY).  It opens no library, sets no global and replaces nothing
-   unless options say so; require "lull" works where there is require.  Without LULL_REPLACE
-   a task cannot suspend inside of a nested coroutine.  The state stays yours to close,
-   before lull_close or after. */
+/* Makes a runtime in a Lua state of yours, one at a time (-EEXIST), and not where a
+   script is inside of lull.run (-EBUSY).  It opens no library, sets no global and
+   replaces nothing unless options say so; require "lull" works where there is require.
+   Without LULL_REPLACE a task cannot suspend inside of a nested coroutine.  The state
+   stays yours to close, before lull_close or after. */
 LULL_API int lull_attach(lull **out, struct lua_State *L, const lull_options *options);
 
-/* Cancels every task, drives the loop until their cleanup is through, at most grace ns (0:
-   as far as it goes without waiting), ends by force who is left, and frees l; the state of
-   lull_open is closed with it.  Groups, promises, clocks and events stay valid until they
-   are freed, and do nothing any more.  Inside of a callback or of a C function that a
-   script calls it returns -EINPROGRESS: it happens when the call that drives the runtime
-   comes back, with LULL_STEP_CLOSED, or where none does in the next step, the next
-   lull_close, or when the state is closed.  NULL does nothing. */
+/* Cancels every task, drives the loop until their cleanup is through, at most grace ns
+   (0: as far as it goes without waiting), ends by force who is left, and frees l; the
+   state of lull_open is closed with it.  Groups, promises, clocks and events stay valid
+   until they are freed, and do nothing any more.  Inside of a callback or of a C function
+   that a script calls it returns -EINPROGRESS: it happens when the call that drives the
+   runtime comes back, with LULL_STEP_CLOSED, or where none does in the next step, the
+   next lull_close, or when the state is closed.  NULL does nothing. */
 LULL_API int lull_close(lull *l, int64_t grace);
 
 /* The main lua_State, for luaL_loadfile and all the rest; NULL once the host has closed
@@ -477,10 +482,11 @@ LULL_API struct lua_State *lull_state(const lull *l);
 LULL_API lull *lull_of(struct lua_State *L);
 /* What was given as `user` in the options. */
 LULL_API void *lull_user(const lull *l);
-/* The loop, for the plain C half of this file: timers, descriptors, posts.  lull drives it:
-   call neither lull_loop_run, _turn, _step nor _free. */
+/* The loop, for the plain C half of this file: timers, descriptors, posts.  lull drives
+   it: call neither lull_loop_run, _turn, _step nor _free. */
 LULL_API lull_loop *lull_get_loop(const lull *l);
-/* Bytes that the Lua state and the loop have now; the limit is `memory` in the options. */
+/* Bytes that the Lua state and the loop have now; the limit is `memory` in the
+   options. */
 LULL_API size_t lull_memory(const lull *l);
 
 /* -- driving: four ways, one engine -- */
@@ -500,14 +506,14 @@ LULL_API int lull_step(lull *l, const lull_budget *budget);
 /* Has lull_step or lull_run return as soon as the task that runs suspends. */
 LULL_API void lull_stop(lull *l);
 
-/* How long the host may sleep, and what it may poll meanwhile: see lull_loop_next_wake and
-   lull_loop_descriptor. */
+/* How long the host may sleep, and what it may poll meanwhile: see lull_loop_next_wake
+   and lull_loop_descriptor. */
 LULL_API int64_t lull_next_wake(lull *l);
 LULL_API int lull_descriptor(const lull *l);
 
-/* Guest mode, for a host whose loop can neither poll a descriptor nor time out, as that of
-   a GUI: a thread of lull's waits in its place and calls wake(ud), on any thread and at
-   most once for each step, when there is something to do.  wake has the host call
+/* Guest mode, for a host whose loop can neither poll a descriptor nor time out, as that
+   of a GUI: a thread of lull's waits in its place and calls wake(ud), on any thread and
+   at most once for each step, when there is something to do.  wake has the host call
    lull_step soon (PostMessage, g_idle_add, SDL_PushEvent) and nothing else.  -ENOSYS: the
    selector cannot; -EAGAIN: no thread can be had. */
 LULL_API int lull_guest_start(lull *l, void (*wake)(void *ud), void *ud);
@@ -515,15 +521,15 @@ LULL_API int lull_guest_start(lull *l, void (*wake)(void *ud), void *ud);
 LULL_API void lull_guest_stop(lull *l);
 
 /* From any thread, as long as l lives: has fn(l, ud) called by the next step or run, in
-   order.  -ENOMEM; with limit > 0 -EAGAIN while so many wait already.  When the runtime is
-   closed before, fn is called with l NULL, on the thread that closes, to free ud. */
+   order.  -ENOMEM; with limit > 0 -EAGAIN while so many wait already.  When the runtime
+   is closed before, fn is called with l NULL, on the thread that closes, to free ud. */
 LULL_API int lull_call(lull *l, void (*fn)(lull *l, void *ud), void *ud, unsigned limit);
 
 /* -- what the host is told -- */
 
-/* An error that nobody looks at: of a task, after the second in which somebody may take it
-   (at once where the host spawned it), or of a callback.  The strings live as long as the
-   call; those of lull_take_failure until its next. */
+/* An error that nobody looks at: of a task, after the second in which somebody may take
+   it (at once where the host spawned it), or of a callback.  The strings live as long as
+   the call; those of lull_take_failure until its next. */
 typedef struct lull_failure {
     size_t size;
     lull_task task;        /* 0: a callback, or a deadlock */
@@ -549,11 +555,11 @@ typedef struct lull_slow {
 
 /* What may become of a task that computes when its instructions or the budget of the step
    are used up.  OFF: it runs on; where `instructions` is set it gets the error
-   "instruction quota exceeded".  COUNT: Lua counts, which makes scripts slower by a factor
-   of two and is exact to a thousand; SIGNAL: a timer of the thread interrupts it, which
-   costs nothing until it happens, counts no instructions and looks at the time alone.  In
-   both the task goes on in the next step; lull_slow names it.  Where Lua cannot suspend
-   (in a table.sort comparator, say) it goes on until it can. */
+   "instruction quota exceeded".  COUNT: Lua counts, which makes scripts slower by a
+   factor of two and is exact to a thousand; SIGNAL: a timer of the thread interrupts it,
+   which costs nothing until it happens, counts no instructions and looks at the time
+   alone.  In both the task goes on in the next step; lull_slow names it.  Where Lua
+   cannot suspend (in a table.sort comparator, say) it goes on until it can. */
 enum { LULL_PREEMPT_OFF, LULL_PREEMPT_COUNT, LULL_PREEMPT_SIGNAL };
 
 /* -- tasks -- */
@@ -588,10 +594,10 @@ typedef struct lull_task_options {
 } lull_task_options;
 
 /* Starts a task: the function and its nargs arguments are taken from the top of L, which
-   is lull_state(l) or any other coroutine of it.  It first runs in the next turn.  options
-   may be NULL.  -ENOMEM; -EINVAL: that is no function; -EAGAIN: there are as many tasks as
-   the limits allow; -ECANCELED: the group is cancelled, or the runtime gone.  They are
-   taken from the stack in any case. */
+   is lull_state(l) or any other coroutine of it.  It first runs in the next turn.
+   options may be NULL.  -ENOMEM; -EINVAL: that is no function; -EAGAIN: there are as many
+   tasks as the limits allow; -ECANCELED: the group is cancelled, or the runtime gone.
+   They are taken from the stack in any case. */
 LULL_API int lull_task_spawn(lull *l, struct lua_State *L, int nargs,
                              const lull_task_options *options, lull_task *out);
 
@@ -617,7 +623,8 @@ typedef struct lull_task_info {
     void *user;
 } lull_task_info;
 
-/* Calls fn for each live task until it returns false; fn may spawn and cancel.  -ENOMEM. */
+/* Calls fn for each live task until it returns false; fn may spawn and cancel.
+   -ENOMEM. */
 LULL_API int lull_task_each(lull *l, bool (*fn)(const lull_task_info *info, void *ud),
                             void *ud);
 
@@ -634,8 +641,8 @@ typedef struct lull_limits {
 LULL_API int lull_group_new(lull *l, const lull_limits *limits, lull_group **out);
 /* Cancels its tasks and whoever is spawned into it from now on. */
 LULL_API void lull_group_cancel(lull_group *g, const char *reason);
-/* Cancels its tasks, whose cleanup runs in the steps to come, and lets go of it.  Any time,
-   also from inside of its tasks and after the runtime.  NULL does nothing. */
+/* Cancels its tasks, whose cleanup runs in the steps to come, and lets go of it.  Any
+   time, also from inside of its tasks and after the runtime.  NULL does nothing. */
 LULL_API void lull_group_free(lull_group *g);
 LULL_API unsigned lull_group_count(const lull_group *g); /* tasks of it that live */
 
@@ -666,50 +673,50 @@ LULL_API unsigned lull_group_count(const lull_group *g); /* tasks of it that liv
    or __gc.  Outside of a task, or where Lua cannot suspend, these raise. */
 typedef int (*lull_continuation)(struct lua_State *L, int status, intptr_t ctx);
 
-/* Awaits the Future, the Task or the object with __await on top of the stack (popped); its
-   results are pushed, its error is raised. */
+/* Awaits the Future, the Task or the object with __await on top of the stack (popped);
+   its results are pushed, its error is raised. */
 LULL_API int lull_await_value(struct lua_State *L, lull_continuation k, intptr_t ctx);
-/* The same by who owns the Future or the Task: where a cancellation cuts the wait short, it
-   is cancelled too, as on_cancel of a promise tells. */
+/* The same by who owns the Future or the Task: where a cancellation cuts the wait short,
+   it is cancelled too, as on_cancel of a promise tells. */
 LULL_API int lull_await_own(struct lua_State *L, lull_continuation k, intptr_t ctx);
 /* Waits for ns; 0 or less: until the next turn. */
 LULL_API int lull_await_sleep(struct lua_State *L, int64_t ns, lull_continuation k,
                               intptr_t ctx);
 /* Waits until fd is ready for events (LULL_READ, LULL_WRITE: one of them), at most ns.
-   lull forgets fd when the wait is over, however it ends: close it afterwards as you like,
-   but not during it. */
+   lull forgets fd when the wait is over, however it ends: close it afterwards as you
+   like, but not during it. */
 LULL_API int lull_await_fd(struct lua_State *L, int fd, unsigned events, int64_t ns,
                            lull_continuation k, intptr_t ctx);
-/* Has work(ud) done by a thread of lull's pool and waits for it.  The task may be cancelled
-   meanwhile; the work is done all the same.  release(ud), if given, is the last call, on
-   either thread, whatever happens. */
+/* Has work(ud) done by a thread of lull's pool and waits for it.  The task may be
+   cancelled meanwhile; the work is done all the same.  release(ud), if given, is the last
+   call, on either thread, whatever happens. */
 LULL_API int lull_await_work(struct lua_State *L, void (*work)(void *ud),
                              void (*release)(void *ud), void *ud, lull_continuation k,
                              intptr_t ctx);
 
 /* May the calling task suspend here? */
 LULL_API bool lull_can_await(struct lua_State *L);
-/* For helpers that compute for long in C: is it time for a lull_await_sleep(L, 0, k, ctx),
-   because the step's budget is spent or the task has been running for long? */
+/* For helpers that compute for long in C: is it time for a lull_await_sleep(L, 0, k,
+   ctx), because the step's budget is spent or the task has been running for long? */
 LULL_API bool lull_turn_due(struct lua_State *L);
 
 /* -- promises: futures that the host resolves -- */
 
 typedef struct lull_promise lull_promise;
 
-/* Pushes a new Future, for scripts to await, to store, to share, and returns the end of it
-   that you keep.  It keeps lull_run from a deadlock until it is settled.  Settle it once,
-   from any thread, on any day, also when the runtime is gone: that frees it.
+/* Pushes a new Future, for scripts to await, to store, to share, and returns the end of
+   it that you keep.  It keeps lull_run from a deadlock until it is settled.  Settle it
+   once, from any thread, on any day, also when the runtime is gone: that frees it.
 
-   on_cancel(ud), if given, is called at most once when nobody can want the answer any more:
-   the script has cancelled the future or the runtime is closed.  It may settle.  It is called
-   on the runtime's thread and may race with your answer: both are fine. */
+   on_cancel(ud), if given, is called at most once when nobody can want the answer any
+   more: the script has cancelled the future or the runtime is closed.  It may settle.  It
+   is called on the runtime's thread and may race with your answer: both are fine. */
 LULL_API lull_promise *lull_promise_new(struct lua_State *L, void (*on_cancel)(void *ud),
                                         void *ud);
 
 /* Pushes the results of a promise on L and returns how many; an error that it raises is
-   that of the future.  Called once, on the runtime's thread; where the answer is wanted no
-   more, with L NULL, to free ud. */
+   that of the future.  Called once, on the runtime's thread; where the answer is wanted
+   no more, with L NULL, to free ud. */
 typedef int (*lull_push)(struct lua_State *L, void *ud);
 
 /* From any thread.  push NULL: no results.  Cannot fail: the memory is the promise's. */
@@ -737,8 +744,8 @@ LULL_API void lull_event_free(lull_event *e);
 typedef struct lull_clock lull_clock;
 
 /* A clock that starts at 0 and goes as the loop's does, for game time: scripts that have
-   been given it call c:sleep(s), c:now(), c:timeout(s, fn), and sleep through a pause.  The
-   loop's own clock stays real, so network time-outs keep their meaning. */
+   been given it call c:sleep(s), c:now(), c:timeout(s, fn), and sleep through a pause.
+   The loop's own clock stays real, so network time-outs keep their meaning. */
 LULL_API int lull_clock_new(lull *l, lull_clock **out);
 LULL_API void lull_clock_push(struct lua_State *L, const lull_clock *c);
 LULL_API int64_t lull_clock_now(const lull_clock *c);

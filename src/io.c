@@ -138,6 +138,18 @@ int lull_io_recv(lull_loop *loop, lull_io *io, void *data, size_t size)
     return n;
 }
 
+int lull_io_splice(lull_loop *loop, lull_io *io, unsigned event, int pipe, size_t size)
+{
+    if (loop->backend->splice == NULL)
+        return -EINVAL;
+    if (event == LULL_READ && (io->watch.flags & LULL_WATCH_DRAINED))
+        return -EAGAIN;
+    int n = loop->backend->splice(loop->selector, &io->watch, event, pipe, size);
+    if (n == -EAGAIN && event == LULL_READ)
+        io->watch.flags |= LULL_WATCH_DRAINED;
+    return n;
+}
+
 int lull_io_send(lull_loop *loop, lull_io *io, const void *data, size_t size)
 {
     return loop->backend->send(loop->selector, &io->watch, data, size);

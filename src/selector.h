@@ -57,6 +57,12 @@ struct lull_backend {
     int (*connect)(struct lull_selector *s, lull_watch *w, const void *addr,
                    unsigned len);
 
+    /* Moves bytes from the descriptor into a pipe (LULL_READ) or the other way, without
+       their coming by here.  -EAGAIN: wait for that event; -EINVAL: this descriptor cannot;
+       -EBUSY: not before what was received is taken.  NULL: no descriptor can. */
+    int (*splice)(struct lull_selector *s, lull_watch *w, unsigned event, int pipe,
+                  size_t size);
+
     /* For hosts that poll: a descriptor that is readable whenever wait would find a fact,
        in step with what arm was told last.  NULL: there is none. */
     int (*descriptor)(const struct lull_selector *s);
@@ -84,5 +90,7 @@ int lull_call_send(struct lull_selector *s, lull_watch *w, const void *data, siz
 int lull_call_accept(struct lull_selector *s, lull_watch *w, void *addr, unsigned *len);
 int lull_call_connect(struct lull_selector *s, lull_watch *w, const void *addr,
                       unsigned len);
+int lull_call_splice(struct lull_selector *s, lull_watch *w, unsigned event, int pipe,
+                     size_t size);
 
 #endif

@@ -26,7 +26,8 @@ struct lull_module {
 };
 extern const struct lull_module lull_modules[]; /* ends with a NULL name */
 
-/* The globals of these modules, where they are not those of the scripts: see library.c. */
+/* The globals of these modules, where they are not those of the scripts: see
+   library.c. */
 void lull_setprivate(lua_State *L); /* pops the table */
 bool lull_pushprivate(lua_State *L); /* or nil, and false */
 
@@ -41,7 +42,7 @@ enum lull_class {
     LULL_PACKETS, LULL_CLASSES
 };
 
-/* ---- the runtime: one per global state ---------------------------------------------- */
+/* ---- the runtime: one per global state ------------------------------------------- */
 
 enum { LULL_IDLE = 1024 };
 
@@ -96,8 +97,8 @@ enum { LULL_SCRATCH = 64 * 1024 };
    asks compares its running coroutine, for a loop may run within the loop of another. */
 extern _Thread_local struct runtime *lull_here;
 
-/* The runtime, in any function that was registered with lull_setfuncs.  In a task it is at
-   hand; the look at the upvalue costs as much as a tenth of a task switch. */
+/* The runtime, in any function that was registered with lull_setfuncs.  In a task it is
+   at hand; the look at the upvalue costs as much as a tenth of a task switch. */
 static inline struct runtime *lull_runtime(lua_State *L)
 {
     struct runtime *rt = lull_here;
@@ -136,7 +137,8 @@ void lull_newclass(lua_State *L, enum lull_class c, const char *name,
 /* Adds methods to class c. */
 void lull_addmethods(lua_State *L, enum lull_class c, const luaL_Reg *methods);
 
-/* Pushes a new userdata of class c.  Born zeroed, so that __gc finds it closed and safe. */
+/* Pushes a new userdata of class c.  Born zeroed, so that __gc finds it closed and
+   safe. */
 void *lull_newobject(lua_State *L, enum lull_class c, size_t size, int uservalues);
 
 /* Is value i an object of class c?  NULL when not. */
@@ -167,8 +169,8 @@ void lull_release(lua_State *L, const void *key);
 lua_Integer lull_countheld(lua_State *L);
 void lull_pushallheld(lua_State *L); /* the table of what is kept alive so, by key */
 
-/* Lets the value on top of the stack (popped) be found under a key for as long as somebody
-   else keeps it alive. */
+/* Lets the value on top of the stack (popped) be found under a key for as long as
+   somebody else keeps it alive. */
 void lull_know(lua_State *L, const void *key);
 int lull_pushknown(lua_State *L, const void *key); /* the type of what was pushed */
 
@@ -178,7 +180,7 @@ void lull_pushextra(lua_State *L, int i);
 /* The same where there are some; false, and nothing pushed, where there are none. */
 bool lull_hasextra(lua_State *L, int i);
 
-/* ---- suspending: tasklib.c ------------------------------------------------------------ */
+/* ---- suspending: task.c ------------------------------------------------------------ */
 
 /* May this call suspend?  Raises when not, or when the scope is cancelled; gives the
    others a turn when one is due; then calls k(L, LUA_OK, 0). */
@@ -203,7 +205,7 @@ void lull_checkcallable(lua_State *L, int i);
 /* now + seconds for the functions above; a negative or absent time is LULL_FOREVER. */
 int64_t lull_after(lull_loop *loop, lua_Number seconds);
 
-/* ---- futures and tasks ----------------------------------------------------------------- */
+/* ---- futures and tasks ----------------------------------------------------------- */
 
 enum { LULL_CANCELLED = 1, LULL_RESULT, LULL_ERROR }; /* states of a settled future */
 
@@ -242,30 +244,33 @@ lull_future *lull_newfuture(lua_State *L);
    the other states one.  Returns as lull_future_settle. */
 int lull_settle(lua_State *L, struct runtime *rt, int i, unsigned state, int n);
 
-/* The loop that f is bound to (the running one when unbound); NULL when that is closed. */
+/* The loop that f is bound to (the running one when unbound); NULL when that is
+   closed. */
 lull_loop *lull_loop_of(struct runtime *rt, lull_future *f);
 
-/* ---- outside of tasks: looplib.c -------------------------------------------------------- */
+/* ---- outside of tasks -------------------------------------------------------- */
 
-/* From a waiter's run: calls function (light) in protected mode on the loop's own state
-   with ud as its argument 1; an error is reported as that of a callback. */
+/* report.c.  From a waiter's run: calls function (light) in protected mode on the loop's
+   own state with ud as its argument 1; an error is reported as that of a callback. */
 void lull_callback(struct runtime *rt, lua_CFunction function, void *ud);
 
-/* Runs the function and arguments on top of the stack (nargs + 1 values, popped) in a
-   later turn, outside of any task; on the loop of that serial number, 0: the running one. */
+/* handlelib.c.  Runs the function and arguments on top of the stack (nargs + 1 values,
+   popped) in a later turn, outside of any task; on the loop of that serial number, 0: the
+   running one. */
 void lull_call_soon(lua_State *L, struct runtime *rt, uint32_t loop, int nargs);
 
-/* A closed stream of this loop that still sends (+1) or is through (-1): who runs the
-   loop to its end waits for it. */
+/* looplib.c.  A closed stream of this loop that still sends (+1) or is through (-1): who
+   runs the loop to its end waits for it. */
 void lull_linger(lull_loop *loop, int change);
-/* Closes the streams of a loop that have something to send; true when there were some. */
+/* streamlib.c.  Closes the streams of a loop that have something to send; true when there
+   were some. */
 bool lull_close_streams(lua_State *L, struct runtime *rt, lull_loop *loop);
 
-/* Reports an error that nobody will look at: pops error and traceback (string or nil);
-   i is the task or 0. */
+/* report.c.  Reports an error that nobody will look at: pops error and traceback (string
+   or nil); i is the task or 0. */
 void lull_report(lua_State *L, struct runtime *rt, int i);
 
-/* ---- errors: error.c ---------------------------------------------------------------------- */
+/* ---- errors: error.c ------------------------------------------------------------- */
 
 /* "ECONNREFUSED" for an errno. */
 const char *lull_errname(int code);
@@ -295,25 +300,27 @@ int lull_raiseleft(lua_State *L);
 lull_scope *lull_cancelof(lua_State *L, struct runtime *rt, int i);
 /* Cancels scope with the reason at i (0: none) to be told by the errors. */
 bool lull_cancel(lua_State *L, lull_loop *loop, lull_scope *scope, int status, int i);
-/* Pushes "ECANCELED: reason" (or ETIMEDOUT) for a cancelled scope, and returns the code. */
+/* Pushes "ECANCELED: reason" (or ETIMEDOUT) for a cancelled scope, and returns the
+   code. */
 const char *lull_pushreason(lua_State *L, lull_scope *scope);
 
-/* ---- sockets: socklib.c --------------------------------------------------------------------- */
+/* ---- sockets: socklib.c; threads ----------------------------------------------- */
 
 /* Takes the descriptor from the Socket at i, which is closed then; -1: it was closed. */
 int lull_sock_detach(lua_State *L, struct runtime *rt, int i);
 
-/* The thread pool of the runtime, made at first use. */
+/* resolvelib.c.  The thread pool of the runtime, made at first use. */
 struct sys_pool;
 struct sys_pool *lull_pool(lua_State *L);
 
-/* ---- files: filelib.c ------------------------------------------------------------------ */
+/* ---- files: filelib.c ------------------------------------------------------------ */
 
 /* The descriptor of the open File at i, its own position moved to where the File stands,
-   for somebody else to use (flush first); -1: it is closed.  Raises for what is no File. */
+   for somebody else to use (flush first); -1: it is closed.  Raises for what is no
+   File. */
 int lull_file_fd(lua_State *L, struct runtime *rt, int i);
 
-/* ---- opening: each adds its functions to the table on top of the stack -------------------- */
+/* ---- opening: each adds its functions to the table on top of the stack ----------- */
 
 void lull_open_error(lua_State *L);
 void lull_open_task(lua_State *L);
@@ -339,9 +346,9 @@ void lull_open_fs(lua_State *L);
 void lull_open_thread(lua_State *L);
 void lull_open_call(lua_State *L); /* called by the former */
 void lull_open_clock(lua_State *L); /* clocks of the host */
+void lull_open_transport(lua_State *L); /* transports of protocols */
 
 /* core.c: opens the core, and has require find "lull" and its modules, in a new state. */
 void lull_open_preloaded(lua_State *L);
-void lull_open_transport(lua_State *L); /* transports of protocols */
 
 #endif

@@ -26,6 +26,7 @@ static int runtime_gc(lua_State *L)
     free(rt->owned);
     rt->owned = NULL;
     rt->owned_size = 0;
+    lull_close_pipe(rt);
     if (rt->scratch) {
         void *ud;
         lua_Alloc alloc = lua_getallocf(L, &ud);

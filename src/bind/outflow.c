@@ -115,7 +115,7 @@ static int drain(lua_State *L, lull_loop *loop, struct stream *s)
 }
 
 /* Nothing more can be sent. */
-static int fail(struct stream *s, int rc)
+int lull_stream_break(struct stream *s, int rc)
 {
     s->flags |= STREAM_SHUT;
     return s->out_error = (int16_t)rc;
@@ -154,7 +154,7 @@ static void come_to_end(lua_State *L, lull_loop *loop, struct stream *s)
     if (s->flags & STREAM_LINGERING)
         lull_stream_finish(L, s);
     else if (s->flags & STREAM_SHUT && s->out_error == 0)
-        fail(s, lull_stream_shutdown(s, LULL_WRITE));
+        lull_stream_break(s, lull_stream_shutdown(s, LULL_WRITE));
 }
 
 static int wait_to_send(lull_loop *loop, struct stream *s)
@@ -172,7 +172,7 @@ static void flush(lua_State *L, lull_loop *loop, struct stream *s, int rc)
     if (waits)
         rc = wait_to_send(loop, s);
     if (rc < 0)
-        fail(s, rc);
+        lull_stream_break(s, rc);
     if (rc < 0 || !waits)
         come_to_end(L, loop, s);
     else if (s->queued <= s->opts.high_water)
@@ -196,7 +196,7 @@ void lull_stream_push(lua_State *L, lull_loop *loop, struct stream *s)
 static int give_up(lua_State *L, struct stream *s, int rc)
 {
     lull_stream_drop(L, s);
-    return fail(s, rc);
+    return lull_stream_break(s, rc);
 }
 
 /* Lets the flusher send what is queued by the stream at i; raises when memory is short,
@@ -240,7 +240,7 @@ static const char *join(lua_State *L, struct stream *s, int top, size_t *size)
    would tear a hole into the stream: nothing can be written then any more. */
 static int queue_all(lua_State *L, struct stream *s, int top, size_t skip)
 {
-    fail(s, -ENOMEM);
+    lull_stream_break(s, -ENOMEM);
     for (int i = 2; i <= top; i++) {
         size_t n = lua_rawlen(L, i);
         if (n > skip && !queue_string(L, s, i, n - skip))
@@ -266,7 +266,7 @@ int lull_stream_write(lua_State *L, lull_loop *loop, struct stream *s)
         data = join(L, s, top, &size);
         n = data && size > 0 ? transmit(loop, s, data, size) : 0;
         if (n < 0 && n != -EAGAIN)
-            return fail(s, n);
+            return lull_stream_break(s, n);
         n = n < 0 ? 0 : n;
         if (data && (size_t)n == size)
             return 0;
@@ -289,11 +289,11 @@ ptrdiff_t lull_stream_pass(lua_State *L, lull_loop *loop, struct stream *s, int 
         lull_stdio_precede(L, loop);
     int sent = s->head ? 0 : transmit(loop, s, data, n);
     if (sent < 0 && sent != -EAGAIN)
-        return fail(s, sent);
+        return lull_stream_break(s, sent);
     sent = sent < 0 ? 0 : sent;
     if ((size_t)sent < n && !queue_copy(L, s, data + sent, n - (size_t)sent)) {
         if (s->tls && sys_tls_torn(s->tls))
-            return fail(s, -ENOMEM);
+            return lull_stream_break(s, -ENOMEM);
         return sent > 0 ? sent : -ENOMEM;
     }
     int rc = begin_flush(L, loop, s, i);

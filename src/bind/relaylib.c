@@ -1,24 +1,20 @@
 /* Relays: from one stream to another, without making strings.  No more is read than the
-   other side has sent, so nothing piles up, and what has been read has been written. */
+   other side has sent, so nothing piles up, and what has been read has been written.  Where
+   as much comes as fits the buffer, it is poured through a pipe from then on. */
 #include <errno.h>
 
 #include "stream.h"
 
-enum { PASSES = 16 }; /* of one call before others get a turn */
+enum { SHARE = 1024 * 1024 }; /* bytes before others get a turn */
 
-/* The stack of a relay; COPIED are the bytes so far. */
-enum { FROM = 1, TO, BYTES, DEADLINE, COPIED };
+/* The stack of a relay; COPIED are the bytes so far, WINDOW is what pouring remembers. */
+enum { FROM = 1, TO, BYTES, DEADLINE, COPIED, WINDOW };
 
 /* Passes on at most `most` bytes: how many, 0 at the end, -EAGAIN: wait, or -errno. */
 static ptrdiff_t pass(lua_State *L, struct stream *from, struct stream *to, size_t most)
 {
-    int rc = lull_stream_writer(to, 0);
-    if (rc == 0 && buffer_size(&from->in) == 0) {
-        rc = lull_stream_fill(L, from, LULL_SCRATCH);
-        if (rc == 0)
-            return 0;
-    }
-    if (rc < 0)
+    int rc = buffer_size(&from->in) > 0 ? 1 : lull_stream_fill(L, from, LULL_SCRATCH);
+    if (rc <= 0)
         return rc;
     size_t n = buffer_size(&from->in);
     ptrdiff_t done = lull_stream_pass(L, from->rt->loop, to, TO, buffer_bytes(&from->in),
@@ -28,14 +24,34 @@ static ptrdiff_t pass(lua_State *L, struct stream *from, struct stream *to, size
     return done;
 }
 
+/* The same in the best way there is. */
+static ptrdiff_t move(lua_State *L, struct stream *from, struct stream *to, size_t most,
+                      lua_Integer *window)
+{
+    ptrdiff_t n = lull_stream_writer(to, 0);
+    if (n < 0)
+        return n;
+    if (*window > 0 && buffer_size(&from->in) == 0 && !(from->flags & STREAM_ENDED)) {
+        n = lull_pour(L, from, to, TO, most, window);
+        if (n != -EINVAL && n != -EBUSY)
+            return n;
+        *window = n == -EINVAL ? POUR_NEVER : POUR_NOT_YET;
+    }
+    n = pass(L, from, to, most);
+    if (n == LULL_SCRATCH && *window == POUR_NOT_YET)
+        *window = lull_can_pour(from, to) ? n : POUR_NEVER;
+    return n;
+}
+
 static int relayk(lua_State *L, int status, lua_KContext rc)
 {
     struct stream *from = lua_touserdata(L, FROM), *to = lua_touserdata(L, TO);
-    lua_Integer copied = lua_tointeger(L, COPIED);
+    lua_Integer before = lua_tointeger(L, COPIED), copied = before;
+    lua_Integer window = lua_tointeger(L, WINDOW);
     lua_Integer all = lua_isnil(L, BYTES) ? LUA_MAXINTEGER : lua_tointeger(L, BYTES);
     ptrdiff_t n = lull_stream_reader(L, from, (int)rc);
-    for (int i = 0; n >= 0 && copied < all && to->queued == 0 && i < PASSES; i++) {
-        n = pass(L, from, to, (size_t)(all - copied));
+    while (n >= 0 && copied < all && to->queued == 0 && copied - before < SHARE) {
+        n = move(L, from, to, (size_t)(all - copied), &window);
         if (n == 0)
             all = copied;
         copied += n > 0 ? n : 0;
@@ -46,6 +62,7 @@ static int relayk(lua_State *L, int status, lua_KContext rc)
     lua_pushinteger(L, copied);
     if (copied == all)
         return 1;
+    lua_pushinteger(L, window);
     if (rc < 0)
         return lull_stream_fail(L, from, (int)rc);
     if (n == -EAGAIN)
@@ -66,6 +83,7 @@ static int relay(lua_State *L)
         lull_io_retry(&s->io);
     lua_settop(L, DEADLINE);
     lua_pushinteger(L, 0);
+    lua_pushinteger(L, POUR_NOT_YET);
     return lull_stream_enter(L, s, relayk);
 }
 

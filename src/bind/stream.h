@@ -200,6 +200,20 @@ int lull_stream_reader(lua_State *L, struct stream *s, int rc);
    slot holds the deadline. */
 int lull_stream_await(lua_State *L, struct stream *s, int slot, lua_KFunction k);
 
+/* ---- pour.c: from stream to stream by a pipe ------------------------------------------ */
+
+/* What a relay remembers of it: how much is poured at once, or */
+enum { POUR_NOT_YET = 0, POUR_NEVER = -1 };
+
+/* May this much be worth it, from one stream to the other? */
+bool lull_can_pour(const struct stream *from, const struct stream *to);
+
+/* Passes on at most `most` bytes, nothing of them being in the buffer of from: how many, 0 at
+   the end, -EAGAIN: wait to read, or -errno; -EINVAL, -EBUSY: copy instead, for good or this
+   time.  What to would not take is queued for it.  to is value i of the Lua stack. */
+ptrdiff_t lull_pour(lua_State *L, struct stream *from, struct stream *to, int i,
+                    size_t most, lua_Integer *window);
+
 /* ---- outflow.c: sending ------------------------------------------------------------ */
 
 /* The run of a stream's flusher. */
@@ -216,6 +230,9 @@ int lull_stream_write(lua_State *L, lull_loop *loop, struct stream *s);
    all of them unless memory is short, or -errno. */
 ptrdiff_t lull_stream_pass(lua_State *L, lull_loop *loop, struct stream *s, int i,
                            const char *data, size_t n);
+
+/* Nothing more can be written, because of rc, which is returned. */
+int lull_stream_break(struct stream *s, int rc);
 
 /* Why a writer that was woken with rc cannot go on, or 0.  That its time is over only
    matters when it would have to wait longer. */

@@ -7,6 +7,7 @@
    What it says holds for one read, unless another program is quicker, and for a write of
    PIPE_BUF. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
@@ -62,26 +63,43 @@ int lull_call_recv(struct lull_selector *s, lull_watch *w, void *data, size_t si
     return n < 0 ? -errno : (int)n;
 }
 
-/* write(2) that raises no SIGPIPE: where it would kill, it is blocked meanwhile, and the
-   one that was raised is taken away. */
-static ssize_t write_quietly(int fd, const void *data, size_t size)
+/* Around a call that may raise SIGPIPE: where it would kill, it is blocked meanwhile, and
+   the one that was raised is taken away. */
+struct hush {
+    sigset_t broken, before, pending;
+    bool needed;
+};
+
+static void hush(struct hush *h)
 {
     struct sigaction action;
-    sigset_t broken, before, pending;
+    h->needed = sigaction(SIGPIPE, NULL, &action) < 0 || action.sa_handler == SIG_DFL;
+    if (!h->needed)
+        return;
+    sigemptyset(&h->broken);
+    sigaddset(&h->broken, SIGPIPE);
+    sigpending(&h->pending);
+    pthread_sigmask(SIG_BLOCK, &h->broken, &h->before);
+}
+
+static ssize_t unhush(struct hush *h, ssize_t n)
+{
     const struct timespec now = {0};
-    if (sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler != SIG_DFL)
-        return write(fd, data, size);
-    sigemptyset(&broken);
-    sigaddset(&broken, SIGPIPE);
-    sigpending(&pending);
-    pthread_sigmask(SIG_BLOCK, &broken, &before);
-    ssize_t n = write(fd, data, size);
     int error = errno;
-    if (n < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE))
-        sigtimedwait(&broken, NULL, &now);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (h->needed) {
+        if (n < 0 && error == EPIPE && !sigismember(&h->pending, SIGPIPE))
+            sigtimedwait(&h->broken, NULL, &now);
+        pthread_sigmask(SIG_SETMASK, &h->before, NULL);
+    }
     errno = error;
     return n;
+}
+
+static ssize_t write_quietly(int fd, const void *data, size_t size)
+{
+    struct hush h;
+    hush(&h);
+    return unhush(&h, write(fd, data, size));
 }
 
 /* Piece by piece as long as there is room. */
@@ -118,6 +136,28 @@ int lull_call_send(struct lull_selector *s, lull_watch *w, const void *data, siz
         n = transmit(w, data, bounded(size));
     while (n < 0 && again(w));
     return n < 0 ? -errno : (int)n;
+}
+
+int lull_call_splice(struct lull_selector *s, lull_watch *w, unsigned event, int pipe,
+                     size_t size)
+{
+    (void)s;
+#ifdef SPLICE_F_NONBLOCK /* on Linux */
+    bool in = event == LULL_READ;
+    ssize_t n;
+    if (w->flags & LULL_WATCH_SHARED)
+        return -EINVAL; /* it would block */
+    do {
+        struct hush h;
+        hush(&h);
+        n = unhush(&h, splice(in ? w->fd : pipe, NULL, in ? pipe : w->fd, NULL, bounded(size),
+                              SPLICE_F_MOVE | SPLICE_F_NONBLOCK));
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : (int)n;
+#else
+    (void)w, (void)event, (void)pipe, (void)size;
+    return -EINVAL;
+#endif
 }
 
 /* Linux hands the trouble of a connection that died in the backlog to accept(2).  It is

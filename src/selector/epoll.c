@@ -140,5 +140,6 @@ const struct lull_backend lull_epoll = {
     .send = lull_call_send,
     .accept = lull_call_accept,
     .connect = lull_call_connect,
+    .splice = lull_call_splice,
     .descriptor = epoll_descriptor,
 };

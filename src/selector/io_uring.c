@@ -386,4 +386,5 @@ const struct lull_backend lull_io_uring = {
     .send = lull_call_send,
     .accept = uring_accept,
     .connect = lull_call_connect,
+    .splice = uring_splice,
 };

@@ -85,6 +85,8 @@ void uring_came(struct uring *s, struct uring_entry *e, const struct io_uring_cq
 void uring_drop(struct uring *s, struct uring_entry *e);
 void uring_free_buffers(struct uring *s);
 int uring_recv(struct lull_selector *s, lull_watch *w, void *data, size_t size);
+int uring_splice(struct lull_selector *s, lull_watch *w, unsigned event, int pipe,
+                 size_t size);
 int uring_accept(struct lull_selector *s, lull_watch *w, void *addr, unsigned *len);
 
 #endif

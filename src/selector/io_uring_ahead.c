@@ -275,6 +275,16 @@ int uring_recv(struct lull_selector *base, lull_watch *w, void *data, size_t siz
     return (int)n;
 }
 
+int uring_splice(struct lull_selector *base, lull_watch *w, unsigned event, int pipe,
+                 size_t size)
+{
+    struct uring *s = (struct uring *)base;
+    struct uring_entry *e = event == LULL_READ ? uring_find(s, w) : NULL;
+    if (e != NULL && (e->held > 0 || e->over))
+        return -EBUSY;
+    return lull_call_splice(base, w, event, pipe, size);
+}
+
 /* accept(2) would have said who it was.  Of one who is gone again the kind is known. */
 static void name_peer(int fd, void *addr, unsigned *len)
 {

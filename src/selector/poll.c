@@ -148,4 +148,5 @@ const struct lull_backend lull_poll = {
     .send = lull_call_send,
     .accept = lull_call_accept,
     .connect = lull_call_connect,
+    .splice = lull_call_splice,
 };
