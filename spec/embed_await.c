@@ -1,5 +1,5 @@
-/* C functions of a host that await, promises that it resolves from wherever, events that it
-   pulses and clocks that it stops. */
+/* C functions of a host that await, promises that it resolves from wherever, events that
+   it pulses and clocks that it stops. */
 #include "embed/host.h"
 
 #include <unistd.h>

@@ -1,5 +1,5 @@
-/* A host drives a runtime: to the end, step by step, by descriptor and time; and what it is told
-   meanwhile. */
+/* A host drives a runtime: to the end, step by step, by descriptor and time; and what it
+   is told meanwhile. */
 #include "embed/host.h"
 
 #include <poll.h>

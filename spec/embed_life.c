@@ -215,7 +215,7 @@ static void closes_from_inside(void)
     CHECK(lull_close(NULL, 0) == 0);
 }
 
-/* ---- where one would not think of it ------------------------------------------------------ */
+/* ---- where one would not think of it --------------------------------------------- */
 
 static int quit(lua_State *L)
 {

@@ -1,6 +1,6 @@
-/* Runtimes and other threads: several of the one in several of the others, answers and calls
-   that come from outside, a guest that is woken.  Short, for it also runs under a sanitizer
-   that keeps count of all that is ever interrupted. */
+/* Runtimes and other threads: several of the one in several of the others, answers and
+   calls that come from outside, a guest that is woken.  Short, for it also runs under a
+   sanitizer that keeps count of all that is ever interrupted. */
 #include "embed/host.h"
 
 #include <pthread.h>

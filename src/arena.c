@@ -64,7 +64,8 @@ struct arena {
     unsigned spares, returned;
 };
 
-/* Has no room and no ring, and is never written to: it saves every allocation a question. */
+/* Has no room and no ring, and is never written to: it saves every allocation a
+   question. */
 static struct slab none = {.full = true, .fresh = ROOM, .size = UNIT};
 
 struct arena *arena_new(void)

@@ -50,8 +50,8 @@ struct lull_loop {
     struct lull_fact facts[LULL_FACTS];
 };
 
-/* loop.c: looks at the selector, sleeping at most so long; wakes what is due; runs the next
-   of the batch. */
+/* loop.c: looks at the selector, sleeping at most so long; wakes what is due; runs the
+   next of the batch. */
 int lull_collect(lull_loop *loop, int64_t timeout);
 void lull_expire(lull_loop *loop);
 void lull_run_next(lull_loop *loop);

@@ -37,10 +37,10 @@ struct lull_backend {
     void (*close)(struct lull_selector *s);
 
     /* Tells the kernel what to watch w->fd for.  Sets w->armed on success (and takes
-       LULL_READ out of it again where it gave up what it does by LULL_WATCH_KEPT).  0 forgets it
-       and cannot fail, also where the descriptor was closed behind our back.  -EPERM:
-       this descriptor cannot be polled; -EEXIST: another watch has it; -EBADF; -ENOMEM;
-       -EMFILE: beyond what this backend can name. */
+       LULL_READ out of it again where it gave up what it does by LULL_WATCH_KEPT).  0
+       forgets it and cannot fail, also where the descriptor was closed behind our back.
+       -EPERM: this descriptor cannot be polled; -EEXIST: another watch has it; -EBADF;
+       -ENOMEM; -EMFILE: beyond what this backend can name. */
     int (*arm)(struct lull_selector *s, lull_watch *w, unsigned events);
 
     /* Sleeps until something is ready, at most timeout ns rounded up (0: only looks;
@@ -58,8 +58,8 @@ struct lull_backend {
                    unsigned len);
 
     /* Moves bytes from the descriptor into a pipe (LULL_READ) or the other way, without
-       their coming by here.  -EAGAIN: wait for that event; -EINVAL: this descriptor cannot;
-       -EBUSY: not before what was received is taken.  NULL: no descriptor can. */
+       their coming by here.  -EAGAIN: wait for that event; -EINVAL: this descriptor
+       cannot; -EBUSY: not before what was received is taken.  NULL: no descriptor can. */
     int (*splice)(struct lull_selector *s, lull_watch *w, unsigned event, int pipe,
                   size_t size);
 

@@ -1,6 +1,6 @@
-/* A C function that awaits.  Scripts call device.measure(n), which asks a device and gives
-   back what it answers; the device is slow and answers on a thread of its own.  While one
-   task waits the others run, and who is cancelled takes his request back. */
+/* A C function that awaits.  Scripts call device.measure(n), which asks a device and
+   gives back what it answers; the device is slow and answers on a thread of its own.
+   While one task waits the others run, and who is cancelled takes his request back. */
 #include <lauxlib.h>
 #include <lull.h>
 #include <pthread.h>

@@ -1,5 +1,6 @@
-/* The guest of a hand-written poll loop: a program that has descriptors of its own, here a
-   pipe with commands, and gives lull one line in its table and a share of its time-out. */
+/* The guest of a hand-written poll loop: a program that has descriptors of its own, here
+   a pipe with commands, and gives lull one line in its table and a share of its
+   time-out. */
 #include <lauxlib.h>
 #include <limits.h>
 #include <lull.h>

@@ -1,5 +1,5 @@
-/* What the specs of the embedding API share: a check that counts, a host that collects what
-   its scripts say, and an allocator that fails on demand. */
+/* What the specs of the embedding API share: a check that counts, a host that collects
+   what its scripts say, and an allocator that fails on demand. */
 #ifndef SPEC_EMBED_HOST_H
 #define SPEC_EMBED_HOST_H
 

@@ -244,8 +244,7 @@ lull_future *lull_newfuture(lua_State *L);
    the other states one.  Returns as lull_future_settle. */
 int lull_settle(lua_State *L, struct runtime *rt, int i, unsigned state, int n);
 
-/* The loop that f is bound to (the running one when unbound); NULL when that is
-   closed. */
+/* The loop that f is bound to (the running one when unbound); NULL: it is closed. */
 lull_loop *lull_loop_of(struct runtime *rt, lull_future *f);
 
 /* ---- outside of tasks -------------------------------------------------------- */

@@ -2,9 +2,9 @@
    it is; a clock asks it for one timer, that of whoever sleeps on the clock and has to be
    woken first, and again whenever it is changed.
 
-   A sleeper has a place in the clock's heap, not a timer of its task, which the loop would
-   take for its own.  It knows its task by slot and id: one that was ended by force while
-   it slept is not found any more. */
+   A sleeper has a place in the clock's heap, not a timer of its task, which the loop
+   would take for its own.  It knows its task by slot and id: one that was ended by force
+   while it slept is not found any more. */
 #include "clocklib.h"
 
 #include <errno.h>

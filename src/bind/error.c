@@ -60,9 +60,10 @@ int lull_pushfail(lua_State *L, int rc, const char *where)
 
 /* ---- tracebacks ------------------------------------------------------------------ */
 
-/* Where an error was raised is kept beside it while it travels: by the task that it travels
-   in, or outside of tasks by the runtime, one at a time.  Who raises a known error again
-   says so first (lull_reraise), for the same value may also be raised anew elsewhere. */
+/* Where an error was raised is kept beside it while it travels: by the task that it
+   travels in, or outside of tasks by the runtime, one at a time.  Who raises a known
+   error again says so first (lull_reraise), for the same value may also be raised anew
+   elsewhere. */
 static const char kept_key;
 
 /* Pushes the table that keeps it, in the fields error and traceback. */

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-/* A call that is due, in its Loop's table of handles.  uservalue 1: a table of the function
-   and its arguments. */
+/* A call that is due, in its Loop's table of handles.  uservalue 1: a table of the
+   function and its arguments. */
 struct handle {
     lull_waiter waiter;
     lull_timer timer;

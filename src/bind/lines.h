@@ -12,8 +12,8 @@ int lull_push_lines(lua_State *L, lua_CFunction next);
    for n values more. */
 void lull_begin_lines(lua_State *L, int n);
 
-/* The n results of a read: a failure is raised, but that its own object has been closed is
-   just the end. */
+/* The n results of a read: a failure is raised, but that its own object has been closed
+   is just the end. */
 int lull_end_lines(lua_State *L, int n);
 
 #endif

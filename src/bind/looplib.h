@@ -52,6 +52,7 @@ int64_t lull_tonanoseconds(lua_State *L, int i);
 void lull_open_run(lua_State *L);
 struct frame lull_begin_run(lua_State *L, struct runtime *rt, struct loop *o);
 void lull_end_run(struct runtime *rt, struct loop *o, struct frame saved);
+int lull_loop_close(lua_State *L); /* loop:close () */
 /* Runs until nobody but daemons is left or the loop is stopped: 0, or -errno; -EDEADLK
    with the report on top of L. */
 int lull_run_drained(lua_State *L, struct loop *o);
@@ -59,15 +60,14 @@ int lull_run_drained(lua_State *L, struct loop *o);
 /* ending.c: cancels everybody and runs until nobody is left; who has not ended after so
    many ns (0: without waiting for anything) or cannot be woken is ended by force. */
 void lull_clear(lua_State *L, struct runtime *rt, struct loop *o, int64_t grace);
-int lull_loop_close(lua_State *L); /* loop:close () */
 
 /* handlelib.c */
 void lull_open_handle(lua_State *L);
 void lull_drop_handles(lua_State *L, int i); /* of the Loop at i, which ends */
 
-/* host/tell.c: the host is told of the error, traceback and Task or nil that stand at i */
+/* host/tell.c: the host is told of the error, traceback and Task or nil at i */
 void lull_tell_host(lua_State *L, struct lull *l, int i);
-/* and of who kept its loop busy for seconds: the Task or nil at i, a traceback or nil above */
+/* and of who kept its loop busy: the Task or nil at i, a traceback or nil above */
 void lull_tell_slow(lua_State *L, struct lull *l, int i, lua_Number seconds);
 
 /* report.c */

@@ -1,6 +1,6 @@
-/* Waiting for many futures, in the order in which they end.  One waiter stands in the list
-   of each future; the waiters of those that are done form a queue, and whoever asks for
-   the next waits only while that is empty.  It observes: nothing is cancelled. */
+/* Waiting for many futures, in the order in which they end.  One waiter stands in the
+   list of each future; the waiters of those that are done form a queue, and whoever asks
+   for the next waits only while that is empty.  It observes: nothing is cancelled. */
 #include "task.h"
 
 struct many;

@@ -43,8 +43,8 @@ bool lull_can_pour(const struct stream *from, const struct stream *to)
 
 /* ---- pouring ------------------------------------------------------------------------ */
 
-/* What is left in the pipe is queued.  Where that cannot be, it is lost: then `to` is broken,
-   and says so. */
+/* What is left in the pipe is queued.  Where that cannot be, it is lost: then `to` is
+   broken, and says so. */
 static int queue_rest(lua_State *L, struct stream *to, int i, size_t left)
 {
     struct runtime *rt = to->rt;

@@ -1,6 +1,6 @@
 /* Relays: from one stream to another, without making strings.  No more is read than the
-   other side has sent, so nothing piles up, and what has been read has been written.  Where
-   as much comes as fits the buffer, it is poured through a pipe from then on. */
+   other side has sent, so nothing piles up, and what has been read has been written.
+   Where as much comes as fits the buffer, it is poured through a pipe from then on. */
 #include <errno.h>
 
 #include "stream.h"

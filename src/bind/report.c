@@ -100,7 +100,8 @@ void lull_report_error(lua_State *L)
         lua_pop(L, 1); /* a report that fails has been told all the same */
 }
 
-/* Calls what stands on rt->L with n arguments, outside of any task; errors are reported. */
+/* Calls what stands on rt->L with n arguments, outside of any task; errors are
+   reported. */
 static void call_protected(struct runtime *rt, int n)
 {
     lua_State *L = rt->L;

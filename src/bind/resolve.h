@@ -44,8 +44,8 @@ struct place {
 };
 
 void lull_place_init(struct place *p, void (*enter)(struct place *p));
-/* Lets p in, now (then enter is not called) or later.  gates: those of the runtime, one for
-   each loop.  -ENOMEM. */
+/* Lets p in, now (then enter is not called) or later.  gates: those of the runtime, one
+   for each loop.  -ENOMEM. */
 int lull_place_take(lull_list *gates, lull_loop *loop, struct place *p);
 /* It asks no more, or no longer wants to. */
 void lull_place_leave(struct place *p);

@@ -48,8 +48,8 @@ static int sendmsgk(lua_State *L, int status, lua_KContext rc)
     return 1;
 }
 
-/* socket:sendmsg (data, {descriptor, ...}) -> count | nil, message, code: they go with the
-   first byte.  Numbers, or anything that has fileno; the sender keeps his. */
+/* socket:sendmsg (data, {descriptor, ...}) -> count | nil, message, code: they go with
+   the first byte.  Numbers, or anything that has fileno; the sender keeps his. */
 static int sock_sendmsg(lua_State *L)
 {
     struct sock *s = lull_checksock(L);
@@ -139,8 +139,8 @@ static int recvmsgk(lua_State *L, int status, lua_KContext rc)
     return 1;
 }
 
-/* socket:recvmsg ([n [, max]]) -> data, {descriptor, ...} [, "truncated"] | nil at the end |
-   nil, message, code: what comes beyond max descriptors is closed. */
+/* socket:recvmsg ([n [, max]]) -> data, {descriptor, ...} [, "truncated"] | nil at the
+   end | nil, message, code: what comes beyond max descriptors is closed. */
 static int sock_recvmsg(lua_State *L)
 {
     struct sock *s = lull_checksock(L);

@@ -1,6 +1,6 @@
-/* What a module keeps for the whole state, beside what its objects keep: a piece of memory
-   that is made when the module is opened, before any loop is.  So lua_close, which ends
-   the youngest first, ends it after the loops. */
+/* What a module keeps for the whole state, beside what its objects keep: a piece of
+   memory that is made when the module is opened, before any loop is.  So lua_close, which
+   ends the youngest first, ends it after the loops. */
 #ifndef LULL_ROOM_H
 #define LULL_ROOM_H
 

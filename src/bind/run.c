@@ -1,5 +1,5 @@
-/* Running a loop: until a future is done, until everybody has ended, or for ever; and what
-   a deadlock is told as.  How everybody is sent home is in ending.c.
+/* Running a loop: until a future is done, until everybody has ended, or for ever; and
+   what a deadlock is told as.  How everybody is sent home is in ending.c.
 
    User code may run only inside protected calls here: the loop of the core knows no
    longjmp, so nothing may be raised between lull_begin_run and lull_end_run. */
@@ -117,8 +117,8 @@ static int fail(lua_State *L, int rc)
     return lua_error(L);
 }
 
-/* Calls what was due when the last task ended, as its done callbacks were.  One turn only:
-   nobody waits for what is called later still. */
+/* Calls what was due when the last task ended, as its done callbacks were.  One turn
+   only: nobody waits for what is called later still. */
 static void last_turn(struct loop *o)
 {
     lull_census left;

@@ -41,7 +41,7 @@ void lull_scope_collect(lua_State *L, struct runtime *rt, struct scope *s);
 /* Is the error at i the cancellation of this very scope? */
 bool lull_scope_raised(lua_State *L, struct runtime *rt, struct scope *s, int i);
 
-/* grouplib.c: a group ends in whose name nobody can wait any more: its children are
+/* group.c: a group ends in whose name nobody can wait any more: its children are
    cancelled and go on alone. */
 void lull_group_abandon(lua_State *L, struct runtime *rt, struct scope *s);
 

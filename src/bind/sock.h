@@ -1,5 +1,5 @@
-/* What the rooms of Sockets (their life and names; the calls that wait; descriptors passed
-   along; Datagrams, which are Sockets that carry packets for comfort) share. */
+/* What the rooms of Sockets (their life and names; the calls that wait; descriptors
+   passed along; Datagrams, which are Sockets that carry packets for comfort) share. */
 #ifndef LULL_SOCK_H
 #define LULL_SOCK_H
 

@@ -25,9 +25,9 @@ static void push_bottom(lua_State *L, lua_State *base, int place)
         lua_xmove(base, L, 1);
 }
 
-/* Room for a few values on top of co, which may not run.  One that was set aside by a hook
-   stands in a function of Lua, whose top must stay: its collector would look at what is
-   above, which is nothing.  There Lua keeps some room beyond. */
+/* Room for a few values on top of co, which may not run.  One that was set aside by a
+   hook stands in a function of Lua, whose top must stay: its collector would look at what
+   is above, which is nothing.  There Lua keeps some room beyond. */
 static void make_room(lua_State *co)
 {
     lua_Debug ar;

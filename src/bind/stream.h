@@ -117,7 +117,8 @@ int lull_pushaddress(lua_State *L, const struct sys_address *a);
 /* nil, message, code for rc, with the peer's address. */
 int lull_stream_fail(lua_State *L, struct stream *s, int rc);
 
-/* When a call ends that begins now, kept in the Lua stack at slot while it is suspended. */
+/* When a call ends that begins now, kept in the Lua stack at slot while it is
+   suspended. */
 static inline int64_t lull_until(lua_State *L, lua_Number timeout, int slot)
 {
     if (timeout < 0)

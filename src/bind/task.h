@@ -25,8 +25,8 @@ int lull_enter_slowly(lua_State *L, struct runtime *rt, lua_KFunction k);
 /* lull_park with a continuation that looks at the scope itself. */
 int lull_park_raw(lua_State *L, struct runtime *rt, lua_KContext ctx, lua_KFunction k);
 int lull_turn(lua_State *L, struct runtime *rt, lua_KFunction k); /* lets others run */
-/* The same for one who goes on although his scope is cancelled: k need not look at it, but
-   it counts as a delivery that was ignored. */
+/* The same for one who goes on although his scope is cancelled: k need not look at it,
+   but it counts as a delivery that was ignored. */
 int lull_overlook(lua_State *L, struct runtime *rt, lua_KFunction k);
 /* Ends t the hard way: what is pending in it runs but cannot suspend. */
 void lull_kill(struct runtime *rt, struct task *t);
@@ -88,23 +88,25 @@ void lull_drop_locals(lua_State *L, struct task *t); /* allocates nothing */
 /* Leaves the scopes inside of `until` that were left open; when well, an error that names
    them is pushed and true returned. */
 bool lull_unwind(lua_State *L, struct runtime *rt, lull_scope *until, bool well);
-/* A nested coroutine goes on or pauses (at index i of L): its scopes come and go with it. */
+/* A nested coroutine (at i of L) goes on or pauses: its scopes come and go with it. */
 void lull_scope_resume(lua_State *L, struct runtime *rt, int i);
 void lull_scope_pause(lua_State *L, struct runtime *rt, int i, lull_scope *outer);
 /* The serial of the loop in whose scopes it paused, or 0. */
 uint32_t lull_scope_home(lua_State *L, int i);
 void lull_scope_drop(lua_State *L, struct runtime *rt, int i); /* it never goes on */
 
-/* grouplib.c: for tasks whose own scope has a parent, which is that of a group */
+/* group.c: for tasks whose own scope has a parent, which is that of a group */
 /* The Task at i is about to be settled with what is on top (an error, a reason). */
 void lull_child_ends(lua_State *L, struct runtime *rt, int i, unsigned state);
 void lull_child_ended(struct runtime *rt, struct task *t, lull_scope *parent);
 void lull_child_daemon(struct runtime *rt, struct task *t); /* became one */
 
-/* report.c: the clock before something that may keep the loop; and after it, with the Task
-   or nil on top of the loop's state (popped): too long is told. */
+/* report.c: the clock before something that may keep the loop; and after it, with the
+   Task or nil on top of the loop's state (popped): too long is told. */
 int64_t lull_watch_begin(struct runtime *rt);
 void lull_watch_end(struct runtime *rt, int64_t start);
+void lull_untaken(lua_State *L, struct runtime *rt, int i); /* the failed future at i */
+void lull_lost(struct runtime *rt); /* the same, where there is no memory to note it */
 
 /* tasklib.c: the method close that the modules in Lua gave to a class, as a metamethod */
 int lull_task_close(lua_State *L);
@@ -119,8 +121,6 @@ void lull_task_begins(lua_State *L, struct runtime *rt); /* may still fail */
 void lull_task_began(struct runtime *rt, struct task *t);
 void lull_task_ended(struct runtime *rt, struct task *t);
 void lull_task_daemon(struct runtime *rt, struct task *t); /* became one */
-void lull_untaken(lua_State *L, struct runtime *rt, int i); /* the failed future at i */
-void lull_lost(struct runtime *rt); /* the same, where there is no memory to note it */
 
 /* watchlib.c: adds the readers and writers to class Loop */
 void lull_open_watch(lua_State *L);

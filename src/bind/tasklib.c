@@ -1,5 +1,5 @@
-/* The functions that scripts call about tasks: spawn, sleep, current, and the methods of a
-   Task.  What a task is and how it runs: task.c. */
+/* The functions that scripts call about tasks: spawn, sleep, current, and the methods of
+   a Task.  What a task is and how it runs: task.c. */
 #include "task.h"
 
 #include <errno.h>

@@ -1,9 +1,9 @@
 /* Streams under TLS: what the rooms of inflow and outflow do there instead.
 
-   The handshake is done by whoever comes first: who reads, who writes (the flusher goes on
-   with it, and may wait to read therefore), who asks for it.  One of them may receive what
-   another waits for, so each step of it that leads on wakes all of them.  After it, only
-   readers receive. */
+   The handshake is done by whoever comes first: who reads, who writes (the flusher goes
+   on with it, and may wait to read therefore), who asks for it.  One of them may receive
+   what another waits for, so each step of it that leads on wakes all of them.  After it,
+   only readers receive. */
 #include <errno.h>
 
 #include "stream.h"

@@ -1,5 +1,5 @@
-/* Driving a runtime: to the end, or step by step, and what a host between two steps has to
-   know.  All of it is the same loop; only who sleeps differs. */
+/* Driving a runtime: to the end, or step by step, and what a host between two steps has
+   to know.  All of it is the same loop; only who sleeps differs. */
 #include "host.h"
 
 #include <stdlib.h>
@@ -131,7 +131,8 @@ static int call_in_lua(lua_State *L)
     return 0;
 }
 
-/* On the main stack, for that is what fn has at hand: what it raises there is reported. */
+/* On the main stack, for that is what fn has at hand: what it raises there is
+   reported. */
 static void call_home(struct call *call)
 {
     lua_State *L = call->l->main;

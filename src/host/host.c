@@ -1,5 +1,5 @@
-/* What the rooms of the host share: its memory, the parts that may outlive the runtime, and
-   the door through which no error leaves. */
+/* What the rooms of the host share: its memory, the parts that may outlive the runtime,
+   and the door through which no error leaves. */
 #include "host.h"
 
 #include <stdlib.h>

@@ -86,9 +86,9 @@ uint64_t lull_group_instructions(const lull_group *g);
 /* library.c: (lull *, light): opens what scripts shall see; leaves nothing */
 int lull_open_libraries(lua_State *L);
 
-/* await.c: a wait of a function of the host's.  What it needs goes on top of the stack, the
-   frame first; begin finds it there, in a task that may wait, and in the end takes off what
-   it has put there and goes on. */
+/* await.c: a wait of a function of the host's.  What it needs goes on top of the stack,
+   the frame first; begin finds it there, in a task that may wait, and in the end takes
+   off what it has put there and goes on. */
 void lull_push_frame(lua_State *L, lull_continuation k, intptr_t ctx);
 int lull_enter_from(lua_State *L, lua_KFunction begin);
 int lull_go_on(lua_State *L, int status);

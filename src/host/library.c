@@ -1,7 +1,7 @@
-/* What the scripts of a host see.  lull's own modules in Lua need the standard library and
-   a require; where the host does not give these to its scripts, or does not want its own
-   replaced, the modules get an environment of their own with a whole library in it, which
-   no script can come to. */
+/* What the scripts of a host see.  lull's own modules in Lua need the standard library
+   and a require; where the host does not give these to its scripts, or does not want its
+   own replaced, the modules get an environment of their own with a whole library in it,
+   which no script can come to. */
 #include "host.h"
 
 /* ---- the environment of the modules ---------------------------------------------- */
@@ -87,8 +87,8 @@ static int load_text(lua_State *L)
     return lua_gettop(L);
 }
 
-/* setmetatable (t, mt): what __gc calls nobody can interrupt.  Upvalue 2 are the metatables
-   that scripts have set. */
+/* setmetatable (t, mt): what __gc calls nobody can interrupt.  Upvalue 2 are the
+   metatables that scripts have set. */
 static int set_metatable(lua_State *L)
 {
     if (lua_istable(L, 2)) {

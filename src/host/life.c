@@ -1,5 +1,5 @@
-/* Life of a runtime: opened with a Lua state of its own or inside of the host's, and closed
-   in whatever order the host likes.
+/* Life of a runtime: opened with a Lua state of its own or inside of the host's, and
+   closed in whatever order the host likes.
 
    Between two steps the runtime keeps its loop at hand, so that a script that the host
    calls directly may spawn.  Everything is driven from a coroutine of lull's own: the
@@ -191,8 +191,8 @@ static int drop_loop(lua_State *L)
     return 0;
 }
 
-/* Takes the runtime out of its state, as far as it came to be in there.  Nothing is needed
-   of memory but for a closure. */
+/* Takes the runtime out of its state, as far as it came to be in there.  Nothing is
+   needed of memory but for a closure. */
 static void leave_state(lull *l)
 {
     lua_State *L = l->L;

@@ -1,5 +1,5 @@
-/* Groups that belong to objects of the host.  In the state each is a detached Group of Lua's
-   (group.c); the host's end of it outlives the runtime. */
+/* Groups that belong to objects of the host.  In the state each is a detached Group of
+   Lua's (group.c); the host's end of it outlives the runtime. */
 #include "host.h"
 
 struct lull_group {

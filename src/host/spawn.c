@@ -1,6 +1,6 @@
-/* Tasks by number: spawned and cancelled by the host, and their ends told.  A task that the
-   host spawned has a record, which waits for its future as anybody would: so its end is
-   told once, however it comes, and no memory is needed then. */
+/* Tasks by number: spawned and cancelled by the host, and their ends told.  A task that
+   the host spawned has a record, which waits for its future as anybody would: so its end
+   is told once, however it comes, and no memory is needed then. */
 #include "host.h"
 
 struct record {

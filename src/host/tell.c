@@ -1,5 +1,5 @@
-/* What the host is told: errors that nobody looks at, by its callback or, where it has none,
-   kept until a step has come back; and tasks that run for too long. */
+/* What the host is told: errors that nobody looks at, by its callback or, where it has
+   none, kept until a step has come back; and tasks that run for too long. */
 #include "host.h"
 
 #define NO_MEMORY "not enough memory" /* as Lua says it */

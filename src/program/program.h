@@ -1,6 +1,7 @@
 /* What the rooms of the lull program ask of one another: setup.c prepares the process,
-   state.c makes the Lua state, options.c reads the command line, main.c runs its chunks, interrupt.c is Ctrl-C, exit.c
-   os.exit, prompt.c and editline.c the terminal that lua/lull/repl.lua talks to. */
+   state.c makes the Lua state, options.c reads the command line, main.c runs its chunks,
+   interrupt.c is Ctrl-C, exit.c os.exit, prompt.c and editline.c the terminal that
+   lua/lull/repl.lua talks to. */
 #ifndef LULL_PROGRAM_H
 #define LULL_PROGRAM_H
 
@@ -106,11 +107,11 @@ struct lull_typist {
     void (*remember)(const char *line);
 };
 
-/* For the one that edits: what the Tab key adds to this text, or NULL.  Valid until the
-   next call. */
+/* prompt.c: what the Tab key adds to this text, or NULL.  Valid until the next call. */
 const char *lull_prompt_complete(const char *text, size_t size);
 
-/* The one that edits lines, or NULL: no libedit, or a terminal that cannot. */
+/* editline.c: the one that edits lines, or NULL: no libedit, or a terminal that
+   cannot. */
 const struct lull_typist *lull_editline_open(void);
 
 #endif

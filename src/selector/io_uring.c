@@ -1,13 +1,13 @@
 /* io_uring: the kernel is told in a ring what to watch for, and answers in another; all
    that was to be said since the last look goes along with the next, in one system call.
 
-   Readiness.  A poll request is asked once and answered once, at once where the descriptor
-   is ready: asked again before each look it is level-triggered, at the price of an entry
-   in the ring for each descriptor that was ready.  What was answered outside of a look is
-   forgotten and asked again, for it may have been used up since.
+   Readiness.  A poll request is asked once and answered once, at once where the
+   descriptor is ready: asked again before each look it is level-triggered, at the price
+   of an entry in the ring for each descriptor that was ready.  What was answered outside
+   of a look is forgotten and asked again, for it may have been used up since.
 
-   Streams and listeners of lull (LULL_WATCH_AHEAD) cost less: the kernel receives for them
-   by itself.  That is in io_uring_ahead.c.
+   Streams and listeners of lull (LULL_WATCH_AHEAD) cost less: the kernel receives for
+   them by itself.  That is in io_uring_ahead.c.
 
    Whose turn it is.  The ring works only while we are in the kernel because of it
    (DEFER_TASKRUN), hence nothing is received behind our back: once the answers have been

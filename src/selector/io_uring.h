@@ -1,5 +1,5 @@
-/* What the two halves of the io_uring backend share: io_uring.c has the ring and readiness,
-   io_uring_ahead.c what is received and accepted before anybody asks. */
+/* What the two halves of the io_uring backend share: io_uring.c has the ring and
+   readiness, io_uring_ahead.c what is received and accepted before anybody asks. */
 #ifndef LULL_IO_URING_H
 #define LULL_IO_URING_H
 

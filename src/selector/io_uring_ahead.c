@@ -1,13 +1,13 @@
-/* io_uring, ahead of the readers: for a stream the kernel is told once to receive, and does
-   so whenever something comes, into buffers lent to it; a listener accepts in the same
-   way.  A read costs no system call then, only a copy.
+/* io_uring, ahead of the readers: for a stream the kernel is told once to receive, and
+   does so whenever something comes, into buffers lent to it; a listener accepts in the
+   same way.  A read costs no system call then, only a copy.
 
    This is for descriptors that nobody else reads (LULL_WATCH_AHEAD).  What came is told
-   once (LULL_WATCH_KEPT), for whoever reads goes on until there is nothing more, before he
-   waits.  It is bounded: who does not read what was received for him is no longer received
-   for, and the peer feels it; where much comes at once, or all buffers are taken,
-   readiness and recv(2) do it as everywhere.  An order cannot be mistaken: what is in the
-   buffers is older than what is in the socket. */
+   once (LULL_WATCH_KEPT), for whoever reads goes on until there is nothing more, before
+   he waits.  It is bounded: who does not read what was received for him is no longer
+   received for, and the peer feels it; where much comes at once, or all buffers are
+   taken, readiness and recv(2) do it as everywhere.  An order cannot be mistaken: what is
+   in the buffers is older than what is in the socket. */
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -44,8 +44,8 @@ static void lend(struct uring *s, unsigned id)
     s->free++;
 }
 
-/* The ring and the pieces in one mapping: the ring wants a page of its own, and pages that
-   nothing was ever received into cost nothing. */
+/* The ring and the pieces in one mapping: the ring wants a page of its own, and pages
+   that nothing was ever received into cost nothing. */
 static bool make_buffers(struct uring *s)
 {
     size_t size = ring_bytes() + (size_t)URING_PIECES * URING_PIECE;

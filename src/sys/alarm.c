@@ -1,7 +1,7 @@
-/* A signal for one thread, when it has taken too long: a timer of the kernel that asks the
-   thread which set it.  The handler is installed with the first alarm of a signal number
-   and what was there before comes back with the last, so it is the one thing here that
-   processes have only once. */
+/* A signal for one thread, when it has taken too long: a timer of the kernel that asks
+   the thread which set it.  The handler is installed with the first alarm of a signal
+   number and what was there before comes back with the last, so it is the one thing here
+   that processes have only once. */
 #include "apart.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
-/* What happens apart from the loop's thread, for who embeds lull: letters from other threads
-   (door.c), a thread that waits in somebody's place (vigil.c), and a signal for one who
-   takes too long (alarm.c). */
+/* What happens apart from the loop's thread, for who embeds lull: letters from other
+   threads (door.c), a thread that waits in somebody's place (vigil.c), and a signal for
+   one who takes too long (alarm.c). */
 #ifndef LULL_SYS_APART_H
 #define LULL_SYS_APART_H
 
@@ -34,9 +34,9 @@ void sys_vigil_arm(struct sys_vigil *v, int64_t ns);
 void sys_vigil_disarm(struct sys_vigil *v);
 void sys_vigil_stop(struct sys_vigil *v); /* waits for a wake that is under way */
 
-/* A signal (0: SIGURG) that has fn called on the thread that set the alarm, when so many ns
-   are over and again every so many, until it is set to 0.  fn runs in the handler and is
-   the same for all alarms.  -ENOSYS: this system cannot. */
+/* A signal (0: SIGURG) that has fn called on the thread that set the alarm, when so many
+   ns are over and again every so many, until it is set to 0.  fn runs in the handler and
+   is the same for all alarms.  -ENOSYS: this system cannot. */
 struct sys_alarm;
 int sys_alarm_new(struct sys_alarm **out, int number, void (*fn)(void));
 int sys_alarm_set(struct sys_alarm *a, int64_t first, int64_t again);

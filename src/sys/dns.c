@@ -1,16 +1,17 @@
 /* Names from name servers: the protocol is c-ares', the waiting is the loop's.
 
-   A lookup is a channel of c-ares of its own: so it can be dropped at any point, comes from
-   a port that nobody can guess from another, and sees the configuration as it is now.
-   Its sockets are in links.c.
+   A lookup is a channel of c-ares of its own: so it can be dropped at any point, comes
+   from a port that nobody can guess from another, and sees the configuration as it is
+   now.  Its sockets are in links.c.
 
    c-ares asks one server at a time; which one is asked next, and how long it has for an
    answer, is decided here, by the loop's clock: c-ares' own is a real one always, and
-   when it retries differs from version to version.  The time begins anew with each question
-   sent, for a search list or a truncated answer makes for several.
+   when it retries differs from version to version.  The time begins anew with each
+   question sent, for a search list or a truncated answer makes for several.
 
-   Its callback may come before the call that asked returns, and comes from inside of it in
-   any case: it only notes the outcome, settle() looks at it when c-ares has returned. */
+   Its callback may come before the call that asked returns, and comes from inside of it
+   in any case: it only notes the outcome, settle() looks at it when c-ares has
+   returned. */
 #include "sys.h"
 
 #ifdef LULL_HAVE_CARES

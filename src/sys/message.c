@@ -1,6 +1,6 @@
 /* Messages: bytes with what comes along, that is who sent them, whether they are all, and
-   descriptors passed over Unix sockets.  Whatever the sender passes, no descriptor is left
-   open that the receiver has not asked for. */
+   descriptors passed over Unix sockets.  Whatever the sender passes, no descriptor is
+   left open that the receiver has not asked for. */
 #include "sys.h"
 
 #include <errno.h>

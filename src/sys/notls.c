@@ -1,5 +1,5 @@
-/* What stands in for TLS where there is no OpenSSL: no context can be made, so nobody ever
-   gets to call the rest. */
+/* What stands in for TLS where there is no OpenSSL: no context can be made, so nobody
+   ever gets to call the rest. */
 #ifndef LULL_HAVE_OPENSSL
 
 #include <errno.h>

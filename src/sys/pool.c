@@ -126,8 +126,8 @@ static bool is_wanted(const struct lane *lane)
     return !lane->pool->closing && lane->threads <= lane->limit;
 }
 
-/* Waits for a job; NULL: there was none for so long that the thread shall end.  One that is
-   not wanted any more passes on the signal that may have woken it. */
+/* Waits for a job; NULL: there was none for so long that the thread shall end.  One that
+   is not wanted any more passes on the signal that may have woken it. */
 static sys_job *take(struct lane *lane)
 {
     struct timespec until;

@@ -32,7 +32,8 @@ struct sys_address {
 int sys_parse(struct sys_address *a, enum sys_family family, const char *host,
               unsigned port);
 
-/* A path, or with a leading NUL a name in Linux's abstract space.  -EINVAL, -ENAMETOOLONG. */
+/* A path, or with a leading NUL a name in Linux's abstract space.  -EINVAL,
+   -ENAMETOOLONG. */
 int sys_unix(struct sys_address *a, const char *path, size_t size);
 
 /* Write the host (or path: not terminated by its first NUL) and return its length; the
@@ -158,9 +159,9 @@ int sys_pool_limit(struct sys_pool *pool, enum sys_lane lane, unsigned n);
 
 /* ---- names ----------------------------------------------------------------------- */
 
-/* What became of a name.  code is NULL and list has count addresses (port 0, each once, the
-   best first), or code is "EAI_NONAME" or another name and text what it means; or rc is
-   -errno. */
+/* What became of a name.  code is NULL and list has count addresses (port 0, each once,
+   the best first), or code is "EAI_NONAME" or another name and text what it means; or rc
+   is -errno. */
 struct sys_answer {
     int rc;
     const char *code, *text;
@@ -176,8 +177,8 @@ void sys_answer_free(struct sys_answer *a);
 /* Could host, which is no number, be the name of one? */
 bool sys_hostname(const char *host);
 
-/* hosts.c.  What the hosts file at path (NULL: none) says of a name, and that localhost is
-   this machine (RFC 6761).  false: nothing.  Reads a file: local, and in one go. */
+/* hosts.c.  What the hosts file at path (NULL: none) says of a name, and that localhost
+   is this machine (RFC 6761).  false: nothing.  Reads a file: local, and in one go. */
 bool sys_hosts(const char *path, const char *host, enum sys_family family,
                struct sys_answer *a);
 
@@ -247,8 +248,8 @@ struct sys_program {
    is the directory that was refused. */
 int sys_spawn(const struct sys_program *p, bool *in_cwd);
 
-/* A descriptor that is readable when the child has ended.  *pidfd: whether to try that, and
-   then whether it is one. */
+/* A descriptor that is readable when the child has ended.  *pidfd: whether to try that,
+   and then whether it is one. */
 int sys_child_watch(int pid, bool *pidfd);
 
 /* Is it readable now?  A pipe has to be before the child may be reaped. */

@@ -8,7 +8,8 @@
    nothing has to be tried again with the same bytes, and no read ever waits for a write.
 
    Of the caller's bytes those count as sent whose record has left `out`.  He keeps the
-   rest, and shows it again: sys_tls_send remembers how much of it (`held`) is encrypted. */
+   rest, and shows it again: sys_tls_send remembers how much of it (`held`) is
+   encrypted. */
 #ifdef LULL_HAVE_OPENSSL
 
 #include <errno.h>

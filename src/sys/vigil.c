@@ -1,5 +1,5 @@
-/* A thread that waits for a descriptor or a moment in somebody's place, and tells him once
-   each time he asked it to. */
+/* A thread that waits for a descriptor or a moment in somebody's place, and tells him
+   once each time he asked it to. */
 #include "apart.h"
 
 #include <errno.h>
@@ -45,7 +45,8 @@ static void sleep_until(struct sys_vigil *v, int64_t until)
             ;
 }
 
-/* Has it come to what is waited for?  Asked again, for the sleep may have been disturbed. */
+/* Has it come to what is waited for?  Asked again, for the sleep may have been
+   disturbed. */
 static bool has_come(struct sys_vigil *v)
 {
     struct pollfd fd = {.fd = v->fd, .events = POLLIN};
