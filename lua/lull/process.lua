@@ -53,6 +53,10 @@ local function check_number(opts, option, otherwise, name)
   return value
 end
 
+local function check_text(opts, option, name)
+  return opts[option] ~= nil and check_string(opts[option], option, name) or nil
+end
+
 local modes = { inherit = true, pipe = true, null = true }
 
 -- One of the words, or something with a descriptor.
@@ -188,7 +192,7 @@ function process.spawn(argv, opts)
   if not flushed then return nil, message, code end
   local child, stdin, stdout, stderr = core.child {
     argv = argv, env = env, paths = make_paths(argv[1], path),
-    cwd = opts.cwd ~= nil and check_string(opts.cwd, "cwd", "spawn") or nil,
+    cwd = check_text(opts, "cwd", "spawn"),
     stdin = check_file(opts, "stdin", "spawn"),
     stdout = check_file(opts, "stdout", "spawn"),
     stderr = check_file(opts, "stderr", "spawn"),
@@ -272,11 +276,14 @@ end
 -- stderr=}.
 function process.run(argv, opts)
   argv, opts = check_argv(argv, "run"), check_options(opts, "run")
-  local input, limit = opts.input, check_number(opts, "limit", LIMIT, "run")
+  local input = check_text(opts, "input", "run")
+  local limit = check_number(opts, "limit", LIMIT, "run")
   local grace = check_number(opts, "grace", GRACE, "run")
-  if input ~= nil then input = tostring(input) end
   if input and opts.stdin ~= nil then
     error("'run': there can be input or stdin, not both", 2)
+  end
+  if opts.stdin == "pipe" then
+    error("'run': nobody would write to stdin = \"pipe\": give it input", 2)
   end
   core.enter()
   local plan = {}

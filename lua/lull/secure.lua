@@ -10,7 +10,7 @@ local function options(name, opts)
   if not tls then return nil end
   if tls == true then return {} end
   if type(tls) == "table" then return tls end
-  error(("'%s': bad option 'tls' (table or true expected)"):format(name), 4)
+  error(("'%s': bad option 'tls' (table or true expected)"):format(name), 5)
 end
 
 -- The TLSContext for a call's option `tls`, with that option as a table; false where it
@@ -35,7 +35,8 @@ function secure.client(name, opts, host)
 end
 
 function secure.server(name, opts)
-  return context(name, opts, true)
+  local made, tls, code = context(name, opts, true) -- no tail call: errors count levels
+  return made, tls, code
 end
 
 local Guard = {}

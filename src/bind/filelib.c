@@ -202,6 +202,7 @@ struct file *lull_newfile(lua_State *L, int path)
     lull_io_init(&f->io, -1);
     lull_waiter_init(&f->sender, lull_file_send);
     f->size = BUFFER;
+    f->lent = -1;
     return f;
 }
 
@@ -217,14 +218,30 @@ void lull_file_open(struct file *f, unsigned flags, const struct sys_errand *e)
     lull_own(f->rt, f->io.watch.fd, true);
 }
 
+void lull_file_follow(struct file *f)
+{
+    if (f->lent < 0 || f->lent != f->pos || f->queued > 0 || f->errand)
+        return;
+    int64_t at = sys_file_tell(sys_file_fd(f->shared));
+    if (at < 0 || at == f->pos)
+        return;
+    lull_file_forget(f);
+    f->ended = false;
+    f->pos = f->lent = at;
+}
+
 int lull_file_fd(lua_State *L, struct runtime *rt, int i)
 {
     struct file *f = lull_check(L, rt, i, LULL_FILE);
     if (!(f->flags & FILE_OPEN))
         return -1;
     int fd = sys_file_fd(f->shared);
-    if (!(f->flags & (FILE_PIPE | FILE_APPENDS)))
-        sys_file_seek(fd, f->pos + (int64_t)f->queued);
+    if (!(f->flags & (FILE_PIPE | FILE_APPENDS))) {
+        if (list_empty(&f->lines[0]))
+            lull_file_follow(f);
+        f->lent = f->pos + (int64_t)f->queued;
+        sys_file_seek(fd, f->lent);
+    }
     return fd;
 }
 

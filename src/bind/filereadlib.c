@@ -251,6 +251,8 @@ static int file_read(lua_State *L)
 {
     struct file *f = lull_openfile(L, FILE_SELF);
     prepare(L);
+    if (list_empty(&f->lines[0]))
+        lull_file_follow(f);
     return lull_file_enter(L, f, readk);
 }
 
@@ -268,6 +270,8 @@ static int next_line(lua_State *L)
     if (!(f->flags & FILE_OPEN))
         return 0;
     prepare(L);
+    if (list_empty(&f->lines[0]))
+        lull_file_follow(f);
     return lull_file_enter(L, f, linesk);
 }
 

@@ -54,6 +54,7 @@ struct file {
     uint32_t loop;             /* the serial number of its loop */
     bool ended;                /* reading has come to the end */
     int64_t pos;
+    int64_t lent; /* where the descriptor was left for others, or -1 */
     struct buffer in;
     size_t ahead;   /* how much to read ahead: more when all of it is used */
     struct piece *head, *tail;
@@ -79,6 +80,10 @@ void lull_file_open(struct file *f, unsigned flags, const struct sys_errand *e);
 
 /* Notes the File on top of the stack as one to be written when the program ends. */
 void lull_file_note(lua_State *L);
+
+/* Others who were given the descriptor may have moved it, a child that has written: where
+   nothing was done here since, the File goes on behind them.  Not within an operation. */
+void lull_file_follow(struct file *f);
 
 /* nil, message, code with the path. */
 int lull_file_fail(lua_State *L, int rc);

@@ -135,6 +135,7 @@ static int writek(lua_State *L, int status, lua_KContext woken)
         if (rc == 0)
             return lull_file_await(L, f, true, writek);
         size_t limit = limit_of(L, f);
+        lull_file_follow(f);
         take(L, f);
         lua_pushinteger(L, (lua_Integer)limit);
         lua_replace(L, LIMIT);
@@ -298,6 +299,7 @@ static int move(lua_State *L, struct file *f, int64_t base)
     else
         lull_file_forget(f);
     f->pos = to;
+    f->lent = -1;
     f->ended = false;
     lua_pushinteger(L, (lua_Integer)to);
     return 1;
@@ -310,6 +312,8 @@ static int seekk(lua_State *L, int status, lua_KContext rc)
     bool tells = whence == 1 && lua_tointeger(L, DISTANCE) == 0;
     if (f->flags & FILE_PIPE)
         return lull_file_fail(L, -ESPIPE);
+    if (!lua_toboolean(L, ASKED) && lull_file_ready(L, f, true) > 0)
+        lull_file_follow(f);
     if (tells && !(f->flags & FILE_APPENDS) && lull_file_ready(L, f, true) > 0) {
         lua_pushinteger(L, (lua_Integer)(f->pos + (int64_t)f->queued));
         return 1;

@@ -236,10 +236,17 @@ static int process_ended(lua_State *L)
 static int checksignal(lua_State *L, int i)
 {
     int isinteger, number = (int)lua_tointegerx(L, i, &isinteger);
-    if (!isinteger)
-        number = sys_signal_number(luaL_optstring(L, i, "SIGTERM"));
-    if (number < 0 || number >= SYS_SIGNALS)
-        luaL_error(L, "no such signal: %s", luaL_tolstring(L, i, NULL));
+    if (!isinteger) {
+        const char *name = lua_isnoneornil(L, i) ? "SIGTERM" : lua_tostring(L, i);
+        number = name ? sys_signal_number(name) : -1;
+    }
+    if (number < 0 || number >= SYS_SIGNALS) {
+        luaL_where(L, 2); /* who called Process:kill */
+        lua_pushfstring(L, "no such signal: %s", luaL_tolstring(L, i, NULL));
+        lua_remove(L, -2);
+        lua_concat(L, 2);
+        lua_error(L);
+    }
     return number;
 }
 

@@ -81,6 +81,7 @@ int sys_file_send(int fd, const void *data, size_t size); /* raises no SIGPIPE *
 
 /* Moves the descriptor's own offset, for others who will use it. */
 int sys_file_seek(int fd, int64_t offset);
+int64_t sys_file_tell(int fd); /* or -errno */
 
 /* ---- paths and directories: path.c ----------------------------------------------- */
 

@@ -282,6 +282,12 @@ int sys_file_seek(int fd, int64_t offset)
     return lseek(fd, offset, SEEK_SET) < 0 ? -errno : 0;
 }
 
+int64_t sys_file_tell(int fd)
+{
+    int64_t at = lseek(fd, 0, SEEK_CUR);
+    return at < 0 ? -errno : at;
+}
+
 /* ---- what can be waited for ------------------------------------------------------ */
 
 /* A pipe that nobody has opened for writing yet is not at its end. */
