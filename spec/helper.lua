@@ -6,7 +6,7 @@ local lull = require "lull"
 
 local helper = {lull = lull}
 
-local VIRTUAL_LIMIT, REAL_LIMIT, CHILD_LIMIT = 60, 10, 20 -- seconds
+local VIRTUAL_LIMIT, REAL_LIMIT, CHILD_LIMIT = 60, 60, 60 -- seconds
 
 -- The interpreter that runs the specs; ./test names it, by hand it is the first word.
 function helper.interpreter()
