@@ -156,6 +156,59 @@ static void ends_with_tasks_set_aside(unsigned how)
     }
 }
 
+/* Hooks are off in there, or do not come there, unless somebody sees to it. */
+static void nothing_is_out_of_reach(unsigned how)
+{
+    static const char *const scripts[] = {
+        "local spin = function() while true do end end xpcall(spin, spin)",
+        "local spin = function() while true do end end while true do xpcall(spin, spin) end",
+        "local co = coroutine.wrap(function() local _ <close> = setmetatable({}, "
+        "{__close = function() while true do end end}) while true do end end) co()",
+        "local co = coroutine.create(function() local _ <close> = setmetatable({}, "
+        "{__close = function() while true do end end}) while true do end end) "
+        "coroutine.resume(co) coroutine.close(co)",
+        "local co = coroutine.create(function() local _ <close> = setmetatable({}, "
+        "{__close = function() while true do end end}) coroutine.yield() end) "
+        "coroutine.resume(co) coroutine.close(co)",
+        "local m = {__close = function() while true do end end} "
+        "local a <close>, b = setmetatable({}, m) local c <close> = setmetatable({}, m) "
+        "lull.sleep(9)",
+        "table.sort({1, 2}, function() coroutine.wrap(function() while true do end end)() end)",
+        "while true do pcall(table.sort, {3, 2, 1}, function() while true do end end) end"};
+    for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++) {
+        lull_options o = {.size = sizeof o, .preempt = how, .libraries = LULL_LIB_SAFE,
+                          .instructions = how == LULL_PREEMPT_OFF ? 50000 : 0};
+        lull_budget b = {.size = sizeof b, .ns = MS};
+        lull_failure f = {.size = sizeof f};
+        lull *l = open_with(&o);
+        start(l, scripts[i]);
+        for (int n = 0; n < 3; n++)
+            lull_step(l, &b);
+        start(l, "say 'well'");
+        for (int n = 0; n < 3; n++)
+            lull_step(l, &b);
+        CHECK(has_said("well"));
+        while (lull_take_failure(l, &f))
+            CHECK(strstr(f.message, "quota exceeded"));
+        lull_close(l, 0);
+    }
+}
+
+static void message_handlers_do_their_work(void)
+{
+    lull_options o = {.size = sizeof o, .instructions = 1000000};
+    lull *l = open_with(&o);
+    start(l, "say((select(2, xpcall(error, function(e) return e .. '!' end, 'a')))) "
+             "say(xpcall(function(...) lull.sleep(0) return ... end, print, 'b')) "
+             "say((select(2, xpcall(function(...) lull.sleep(0) return ... end, print, 'c')))) "
+             "say((select(2, pcall(xpcall, error, nil)))) "
+             "local co = coroutine.wrap(function(a) local b = coroutine.yield(a) "
+             "lull.sleep(0) error(b) end) say(co 'd') say((select(2, pcall(co, {}))) ~= nil)");
+    finish(l);
+    CHECK(has_said("a!,true,c,bad argument #2 to 'xpcall' (function expected, got nil),d,true"));
+    lull_close(l, 0);
+}
+
 static void a_run_is_fair_too(void)
 {
     lull *l = preemptive(LULL_PREEMPT_COUNT);
@@ -268,6 +321,9 @@ int main(void)
         goes_on_as_if_nothing_had_happened(how);
         ends_with_tasks_set_aside(how);
     }
+    for (unsigned how = LULL_PREEMPT_OFF; how <= LULL_PREEMPT_SIGNAL; how++)
+        nothing_is_out_of_reach(how);
+    message_handlers_do_their_work();
     a_run_is_fair_too();
     memory_is_an_error();
     descriptors_are_an_error();

@@ -63,6 +63,7 @@ struct runtime {
     bool preempted;      /* it did not park but was set aside by a hook: quota.c */
     lua_Hook hook;       /* that every coroutine has, or NULL */
     lua_State *closing;  /* the coroutine that is being closed */
+    lua_State *inner;    /* who runs where nobody may suspend: a signal looks for him */
     lua_CFunction pcall, xpcall; /* Lua's own */
     int budget;          /* operations that may still complete before a turn is due */
     bool locals;         /* some task local was set: tasks inherit them */

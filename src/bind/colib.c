@@ -46,6 +46,16 @@ static bool is_at_home(lua_State *L, struct runtime *rt, int i)
     return home == 0 || (rt->running == L && rt->task->future.loop == home);
 }
 
+/* Where foreign code is between, and nobody may suspend. */
+static int resume_inside(struct runtime *rt, lua_State *L, lua_State *co, int narg, int *n)
+{
+    lua_State *inner = rt->inner;
+    rt->inner = co;
+    int status = lull_resume(rt, co, L, narg, n);
+    rt->inner = inner;
+    return status;
+}
+
 /* Resumes co, the coroutine at i, with the top narg values of L. */
 static int resume(lua_State *L, lua_State *co, int i, int narg, lua_KFunction k)
 {
@@ -66,14 +76,16 @@ static int resume(lua_State *L, lua_State *co, int i, int narg, lua_KFunction k)
     if (narg > 0)
         lua_xmove(L, co, narg);
     if (rt->running != L) { /* of no task, or foreign code is between */
-        int status = lull_resume(rt, co, L, narg, &n);
+        int status = resume_inside(rt, L, co, narg, &n);
         return take_results(L, co, status, n);
     }
     lull_scope *outer = rt->task->scope;
     if (rt->paused)
         lull_scope_resume(L, rt, i);
-    rt->running = lua_isyieldable(L) ? co : NULL;
-    int status = lull_resume(rt, co, L, narg, &n);
+    bool free = lua_isyieldable(L);
+    rt->running = free ? co : NULL;
+    int status = free ? lull_resume(rt, co, L, narg, &n)
+                      : resume_inside(rt, L, co, narg, &n);
     if (rt->parked)
         return lull_park_around(L, co, (lua_KContext)outer, k);
     came_back(L, rt, i, status, outer);
@@ -111,7 +123,7 @@ static int push_status(lua_State *L, lua_State *co, int n)
     if (lull_test(L, lull_runtime(L), -1, LULL_CANCEL) && lua_status(co) > LUA_YIELD) {
         lua_pushvalue(L, -1);
         lua_xmove(L, co, 1);
-        lull_closethread(co, L);
+        lull_end_coroutine(lull_runtime(L), co, L);
         lua_settop(co, 0);
     }
     return 2;
@@ -152,7 +164,7 @@ static int propagate(lua_State *L, lua_State *co)
         keep_story(L, co);
         lua_pushvalue(L, -1);
         lua_xmove(L, co, 1); /* closing wants the error on top of its stack */
-        status = lull_closethread(co, L);
+        status = lull_end_coroutine(lull_runtime(L), co, L);
         if (status != LUA_OK) {
             lua_pop(L, 1);
             lua_xmove(co, L, 1);
@@ -288,7 +300,7 @@ static int co_close(lua_State *L)
     if (rt->paused)
         lull_scope_drop(L, rt, 1);
     rt->closing = co;
-    int rc = lull_closethread(co, L);
+    int rc = lull_end_coroutine(rt, co, L);
     rt->closing = NULL;
     if (rc == LUA_OK) {
         lua_pushboolean(L, true);
@@ -324,7 +336,7 @@ static int unwind_once(lua_State *L, int n)
     if (lua_status(co) == LUA_YIELD) {
         if (rt->paused)
             lull_scope_drop(L, rt, 1);
-        lull_closethread(co, L);
+        lull_end_coroutine(rt, co, L);
     }
     return 0;
 }

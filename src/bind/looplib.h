@@ -28,7 +28,7 @@ struct loop {
 
 /* What a run lays over the runtime and gives back: runs nest (virtual clocks). */
 struct frame {
-    lua_State *running, *L, *base, *outer;
+    lua_State *running, *L, *base, *outer, *inner;
     struct task *task;
     lull_loop *loop;
     struct loop *object;

@@ -13,10 +13,10 @@ _Thread_local struct runtime *lull_here;
 
 struct frame lull_begin_run(lua_State *L, struct runtime *rt, struct loop *o)
 {
-    struct frame saved = {rt->running, rt->L, rt->base, rt->outer, rt->task,
+    struct frame saved = {rt->running, rt->L, rt->base, rt->outer, rt->inner, rt->task,
                           rt->loop, rt->object, lull_here, rt->budget, rt->slow};
     lull_here = rt;
-    rt->running = rt->outer = NULL;
+    rt->running = rt->outer = rt->inner = NULL;
     rt->task = NULL;
     rt->L = L;
     rt->loop = o->core;
@@ -36,6 +36,7 @@ void lull_end_run(struct runtime *rt, struct loop *o, struct frame saved)
     rt->L = saved.L;
     rt->base = saved.base;
     rt->outer = saved.outer;
+    rt->inner = saved.inner;
     rt->task = saved.task;
     rt->loop = saved.loop;
     rt->object = saved.object;

@@ -329,10 +329,10 @@ static void close_all(struct runtime *rt, struct task *t, unsigned state)
     rt->ending = lua_gettop(rt->L); /* there is no bottom any more where it could be found */
     for (lua_State *co = t->co, *outer; co != base; co = outer) {
         outer = lull_link_of(co);
-        lull_closethread(co, rt->L);
+        lull_end_coroutine(rt, co, rt->L);
     }
     t->co = base;
-    lull_closethread(base, rt->L);
+    lull_end_coroutine(rt, base, rt->L);
     rt->ending = 0;
     rt->task = NULL;
     settle(rt, t, state);
@@ -354,7 +354,7 @@ static int report_condemned(lua_State *L)
     struct task *t = lua_touserdata(L, 1);
     lull_pushlabel(L, 1);
     lua_pushfstring(L, "%s ignored its cancellation %d times and was closed",
-                    lua_tostring(L, -1), PATIENCE);
+                    lua_tostring(L, -1), (int)t->own.delivered);
     lull_pushstack(L, t);
     lull_report(L, rt, 1);
     return 0;

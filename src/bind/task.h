@@ -43,6 +43,16 @@ lua_State *lull_base_of(struct runtime *rt, struct task *t); /* its outermost co
 /* The coroutine child, resumed by L, has parked: L waits around it, then k goes on. */
 int lull_park_around(lua_State *L, lua_State *child, lua_KContext ctx, lua_KFunction k);
 
+/* Closes a coroutine; what is pending in it runs where nobody may suspend. */
+static inline int lull_end_coroutine(struct runtime *rt, lua_State *co, lua_State *from)
+{
+    lua_State *inner = rt->inner;
+    rt->inner = co;
+    int status = lull_closethread(co, from);
+    rt->inner = inner;
+    return status;
+}
+
 /* worker.c: on other threads it is known which coroutine runs. */
 void lull_worker_begin(struct worker *w); /* a loop is about to run */
 void lull_worker_watch(struct worker *w, lua_State *co); /* co is about to be resumed */

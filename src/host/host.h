@@ -86,6 +86,9 @@ uint64_t lull_group_instructions(const lull_group *g);
 /* library.c: (lull *, light): opens what scripts shall see; leaves nothing */
 int lull_open_libraries(lua_State *L);
 
+/* guard.c: keeps scripts where hooks reach them; raises */
+void lull_guard(lua_State *L);
+
 /* await.c: a wait of a function of the host's.  What it needs goes on top of the stack,
    the frame first; begin finds it there, in a task that may wait, and in the end takes
    off what it has put there and goes on. */

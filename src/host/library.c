@@ -260,6 +260,11 @@ static bool has_global(lua_State *L, const char *name)
     return has;
 }
 
+static bool is_watched(const lull *l)
+{
+    return l->options.instructions > 0 || l->options.preempt != LULL_PREEMPT_OFF;
+}
+
 int lull_open_libraries(lua_State *L)
 {
     lull *l = lua_touserdata(L, 1);
@@ -282,6 +287,8 @@ int lull_open_libraries(lua_State *L)
         if (libraries & (LULL_LIB_LULL | LULL_LIB_NETWORK | LULL_LIB_SYSTEM))
             set_part(L, libraries);
     }
+    if (is_watched(l) && (l->own || (flags & LULL_REPLACE)))
+        lull_guard(L);
     lua_settop(L, 1);
     return 0;
 }

@@ -27,6 +27,7 @@ struct watch {
     uint64_t step;    /* by all, in this step */
     uint64_t limit;   /* of the step, or 0 */
     int64_t ns, deadline; /* of the step on the real clock, or 0 */
+    int64_t since;    /* when a signal first met who runs now, in a run, or 0 */
     bool offended;    /* who runs now has been given an error for it */
     bool cancelled;   /* who runs now has been told of his cancellation */
     bool armed;       /* the alarm is */
@@ -118,11 +119,19 @@ static void set_aside(lua_State *L, struct watch *w, struct runtime *rt)
 
 /* ---- looking --------------------------------------------------------------------- */
 
+/* How long somebody may compute in a row, in a run: instructions or ns. */
+static int64_t share(const struct watch *w)
+{
+    if (w->alarm != NULL)
+        return w->l->ending ? RETRY : SLICE;
+    return w->l->ending ? LONG / 10 : LONG;
+}
+
 static bool is_late(struct watch *w)
 {
     if (w->limit > 0 && w->step >= w->limit)
         return true;
-    if (w->endless && (w->alarm != NULL || w->ran >= LONG))
+    if (w->endless && (w->alarm != NULL || w->ran >= (uint64_t)share(w)))
         return true;
     return w->deadline > 0 && sys_now() >= w->deadline;
 }
@@ -131,21 +140,28 @@ static bool is_hopeless(const struct watch *w, uint64_t quota)
 {
     if (quota > 0 && w->ran >= OVERTIME * quota)
         return true;
+    if (w->endless && w->alarm == NULL)
+        return w->ran >= (uint64_t)(OVERTIME * share(w));
+    if (w->endless)
+        return sys_now() >= w->since + OVERTIME * share(w);
     return w->deadline > 0 && sys_now() >= w->deadline + OVERTIME * w->ns;
 }
 
 /* From now on each instruction is one too many, whatever protected call it is in. */
-static void offend(lua_State *L, struct watch *w, lua_Hook hook)
+static void offend(lua_State *L, struct watch *w, struct runtime *rt, lua_Hook hook)
 {
     w->offended = true;
     lua_sethook(L, hook, LUA_MASKCOUNT, 1);
+    if (w->alarm != NULL && rt->task != NULL && rt->task->co != NULL) /* he comes there */
+        lua_sethook(rt->task->co, hook, LUA_MASKCOUNT, 1);
     luaL_where(L, 0); /* a hook is no function of its own */
     lua_pushliteral(L, "instruction quota exceeded");
     lua_concat(L, 2);
     lua_error(L);
 }
 
-static void judge(lua_State *L, struct watch *w, struct runtime *rt, lua_Hook hook)
+/* true: he goes on only because he cannot be stopped here */
+static bool judge(lua_State *L, struct watch *w, struct runtime *rt, lua_Hook hook)
 {
     lull *l = w->l;
     uint64_t quota = rt->task ? lull_allowance(l, rt->task) : 0;
@@ -156,15 +172,18 @@ static void judge(lua_State *L, struct watch *w, struct runtime *rt, lua_Hook ho
         lull_loop_spend(l->loop);
     if (l->options.preempt == LULL_PREEMPT_OFF) {
         if (over)
-            offend(L, w, hook);
-        return;
+            offend(L, w, rt, hook);
+        return false;
     }
     if (!over && !late)
-        return;
+        return false;
     if (rt->task != NULL && rt->running == L && rt->ending == 0 && lua_isyieldable(L))
         set_aside(L, w, rt);
     else if (w->offended || is_hopeless(w, quota))
-        offend(L, w, hook);
+        offend(L, w, rt, hook);
+    else
+        return true;
+    return false;
 }
 
 /* Whose L is it?  NULL: of none that is being driven. */
@@ -188,27 +207,33 @@ static void counted(lua_State *L, lua_Debug *ar)
     if (!w->offended && count != CHUNK)
         lua_sethook(L, counted, LUA_MASKCOUNT, CHUNK);
     if (w->offended)
-        offend(L, w, counted);
+        offend(L, w, rt, counted);
     judge(L, w, rt, counted);
 }
 
-/* Set by the signal for one instruction. */
+/* Set by the signal for one instruction, and then until it comes to one at which it can
+   be set aside. */
 static void caught(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
     struct runtime *rt;
     struct watch *w = watch_of(L, &rt);
     lua_sethook(L, NULL, 0, 0);
-    if (w != NULL) {
-        judge(L, w, rt, caught);
-    }
+    if (w == NULL)
+        return;
+    if (w->endless && w->since == 0)
+        w->since = sys_now();
+    if (judge(L, w, rt, caught))
+        lua_sethook(L, caught, LUA_MASKCOUNT, 1);
 }
 
 /* In a signal handler, on the thread that drives. */
 static void catch(void)
 {
     struct runtime *rt = lull_here;
-    lua_State *L = rt ? (rt->running ? rt->running : rt->L) : NULL;
+    lua_State *L = rt ? rt->inner : NULL;
+    if (L == NULL && rt != NULL)
+        L = rt->running ? rt->running : rt->L;
     if (L != NULL)
         lua_sethook(L, caught, LUA_MASKCOUNT, 1);
 }
@@ -216,11 +241,10 @@ static void catch(void)
 /* Two system calls that a step is spared in which nobody runs. */
 static void set_alarm(struct watch *w)
 {
-    int64_t slice = w->l->ending ? RETRY : SLICE;
     if (w->alarm == NULL || w->armed || (w->ns == 0 && !w->endless))
         return;
     w->armed = true;
-    sys_alarm_set(w->alarm, w->endless ? slice : w->ns, w->endless ? slice : RETRY);
+    sys_alarm_set(w->alarm, w->endless ? share(w) : w->ns, w->endless ? share(w) : RETRY);
 }
 
 static void next_slice(lull_loop *loop, lull_waiter *waiter)
@@ -228,6 +252,7 @@ static void next_slice(lull_loop *loop, lull_waiter *waiter)
     (void)waiter;
     struct watch *w = ((struct runtime *)lull_loop_user(loop))->object->host->watch;
     w->ran = 0;
+    w->since = 0;
     w->offended = w->cancelled = false;
     set_alarm(w);
 }
