@@ -194,6 +194,34 @@ static void nothing_is_out_of_reach(unsigned how)
     }
 }
 
+/* What the host calls between two steps is watched, too. */
+static void an_event_cannot_hold_the_host(unsigned how)
+{
+    static const char *const scripts[] = {
+        "e.pulse = function() while true do end end",
+        "e.pulse = function() while true do pcall(function() while true do end end) end end",
+        "e.pulse = function() coroutine.wrap(function() while true do end end)() end"};
+    for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++) {
+        lull_options o = {.size = sizeof o, .preempt = how, .libraries = LULL_LIB_SAFE,
+                          .instructions = how == LULL_PREEMPT_OFF ? 50000 : 0};
+        lull *l = open_with(&o);
+        lull_event *e;
+        CHECK(lull_event_new(l, &e) == 0);
+        lull_event_push(lull_state(l), e);
+        lua_setglobal(lull_state(l), "e");
+        start(l, scripts[i]);
+        lull_step(l, NULL);
+        CHECK(lull_event_pulse(e, lull_state(l), 0) == -EINVAL);
+        start(l, "lull.spawn(function() e:wait() say 'set' end) lull.sleep(0)");
+        lull_step(l, NULL);
+        CHECK(lull_event_set(e, lull_state(l), 0) == 0);
+        lull_step(l, NULL);
+        CHECK(has_said("set"));
+        lull_close(l, 0);
+        lull_event_free(e);
+    }
+}
+
 static void message_handlers_do_their_work(void)
 {
     lull_options o = {.size = sizeof o, .instructions = 1000000};
@@ -322,7 +350,7 @@ int main(void)
         ends_with_tasks_set_aside(how);
     }
     for (unsigned how = LULL_PREEMPT_OFF; how <= LULL_PREEMPT_SIGNAL; how++)
-        nothing_is_out_of_reach(how);
+        nothing_is_out_of_reach(how), an_event_cannot_hold_the_host(how);
     message_handlers_do_their_work();
     a_run_is_fair_too();
     memory_is_an_error();

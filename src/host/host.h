@@ -106,5 +106,7 @@ void lull_close_watch_of(lull *l);
 void lull_watch_step(lull *l, const lull_budget *budget);
 void lull_watch_run(lull *l);
 void lull_unwatch(lull *l);
+/* As lull_protected_on, for what scripts may have changed: watched as a run is. */
+int lull_protected_watched(lull *l, lua_State *L, lua_CFunction f, void *ud, int n);
 
 #endif

@@ -78,7 +78,7 @@ static int tell(lull_event *e, lua_State *L, int n, const char *method)
         lua_pop(L, n);
         return -ECANCELED;
     }
-    int rc = lull_protected_on(L, call, &o, n, 0);
+    int rc = lull_protected_watched(l, L, call, &o, n);
     lull_nudge(l);
     return rc;
 }

@@ -305,6 +305,7 @@ void lull_watch_step(lull *l, const lull_budget *budget)
     if (w == NULL)
         return;
     w->ran = w->step = 0;
+    w->since = 0;
     w->offended = w->cancelled = w->endless = false;
     w->limit = b.instructions;
     w->ns = b.ns;
@@ -326,4 +327,20 @@ void lull_unwatch(lull *l)
         return;
     w->armed = false;
     sys_alarm_set(w->alarm, 0, 0);
+}
+
+int lull_protected_watched(lull *l, lua_State *L, lua_CFunction f, void *ud, int n)
+{
+    if (l->watch == NULL || l->driving || l->ending || l->rt->object->running)
+        return lull_protected_on(L, f, ud, n, 0);
+    struct frame saved = lull_begin_run(l->L, l->rt, l->object);
+    l->rt->inner = L;
+    l->driving = true;
+    lull_watch_run(l);
+    set_alarm(l->watch);
+    int rc = lull_protected_on(L, f, ud, n, 0);
+    lull_unwatch(l);
+    l->driving = false;
+    lull_end_run(l->rt, l->object, saved);
+    return rc;
 }
