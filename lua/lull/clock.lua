@@ -21,6 +21,9 @@ end
 local function clock(options)
   local self = core.clock()
   if options then
+    if options.scale and type(options.scale) ~= "number" then
+      error("'clock': bad option 'scale' (a number expected)", 2)
+    end
     if options.scale then self:scale(options.scale) end
     if options.paused then self:pause() end
   end

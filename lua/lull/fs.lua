@@ -1,5 +1,6 @@
 -- Files and directories.  What is one call of the system is done in C, on threads; here
 -- is what takes several, and in lull.watch what is told of changes.
+local arguments = require "lull.arguments"
 local core = require "lull.core"
 
 local raw = core.fs
@@ -13,24 +14,6 @@ local fs = {
 local PEER = 0.02 -- seconds until a pipe is tried again that nobody reads yet
 
 -- ---- arguments ----------------------------------------------------------------------
-
-local no_options = {}
-
-local function check_options(n, name, opts)
-  if opts == nil then return no_options end
-  if type(opts) ~= "table" then
-    error(("bad argument #%d to '%s' (table expected, got %s)"):format(n, name,
-          type(opts)), 3)
-  end
-  return opts
-end
-
-local function check_string(n, name, value)
-  if type(value) ~= "string" then
-    error(("bad argument #%d to '%s' (string expected, got %s)"):format(n, name,
-          value == nil and "no value" or type(value)), 3)
-  end
-end
 
 local function check_mode(n, name, mode, otherwise)
   if mode == nil and otherwise then return otherwise end
@@ -50,7 +33,7 @@ end
 
 -- As io.open, but without keeping anybody waiting.
 function fs.open(path, mode)
-  check_string(1, "open", path)
+  arguments.string(1, "open", path)
   if mode ~= nil and not (type(mode) == "string" and mode:find "^[rwa]%+?b*$") then
     error("bad argument #2 to 'open' (invalid mode)", 2)
   end
@@ -65,7 +48,7 @@ end
 
 -- The whole of a file, as a string.
 function fs.read_file(path)
-  check_string(1, "read_file", path)
+  arguments.string(1, "read_file", path)
   local file <close>, message, code = fs.open(path, "rb")
   if not file then return nil, message, code end
   return file:read "a"
@@ -107,10 +90,11 @@ end
 
 -- Makes data the content of a file.  opts.atomic: others see the old one or the new one.
 function fs.write_file(path, data, opts)
-  check_string(1, "write_file", path)
+  arguments.string(1, "write_file", path)
   if type(data) == "number" then data = tostring(data) end
-  check_string(2, "write_file", data)
-  if check_options(3, "write_file", opts).atomic then return replace_file(path, data) end
+  arguments.string(2, "write_file", data)
+  opts = arguments.options(3, "write_file", opts)
+  if opts.atomic then return replace_file(path, data) end
   local file <close>, message, code = fs.open(path, "wb")
   if not file then return nil, message, code end
   return write_and_close(file, data)
@@ -127,7 +111,7 @@ end
 
 -- As io.lines: the file is closed at its end, and when the loop is left.
 function fs.lines(path, ...)
-  check_string(1, "lines", path)
+  arguments.string(1, "lines", path)
   local file, message = fs.open(path)
   if not file then error(message, 2) end
   return closing_lines(file, ...)
@@ -156,15 +140,15 @@ end
 -- opts.parents: with all directories above it, and it may be there; opts.mode: its
 -- permissions.
 function fs.mkdir(path, opts)
-  check_string(1, "mkdir", path)
-  opts = check_options(2, "mkdir", opts)
+  arguments.string(1, "mkdir", path)
+  opts = arguments.options(2, "mkdir", opts)
   local mode = check_mode(2, "mkdir", opts.mode, 511) -- 0777
   if not opts.parents then return raw.mkdir(path, mode) end
   return make_all(path, mode)
 end
 
 function fs.chmod(path, mode)
-  check_string(1, "chmod", path)
+  arguments.string(1, "chmod", path)
   return raw.chmod(path, check_mode(2, "chmod", mode))
 end
 
@@ -184,8 +168,8 @@ end
 
 -- As os.remove: a file, or a directory that is empty; opts.recursive: with all in it.
 function fs.remove(path, opts)
-  check_string(1, "remove", path)
-  if not check_options(2, "remove", opts).recursive then return raw.remove(path) end
+  arguments.string(1, "remove", path)
+  if not arguments.options(2, "remove", opts).recursive then return raw.remove(path) end
   local ok, result, message, code = core.pcall(remove_all, path)
   if ok and result then return true end
   if ok then return nil, message, code end
@@ -203,7 +187,7 @@ end
 
 -- scandir raises: it is made for the generic for.
 function fs.scandir(path)
-  check_string(1, "scandir", path)
+  arguments.string(1, "scandir", path)
   local next_entry, message, nothing, directory = raw.scandir(path)
   if not next_entry then error(message, 2) end
   return next_entry, message, nothing, directory

@@ -1,5 +1,6 @@
 -- The table of `require "lull"`: what a script sees.  The core in C gives tasks, futures,
 -- scopes and loops; here is the comfort on top, in plain Lua.
+local arguments = require "lull.arguments"
 local core = require "lull.core"
 
 local lull = {
@@ -38,20 +39,12 @@ setmetatable(lull, { __index = function(t, key)
   return module
 end })
 
-local function check_callable(fn, name)
-  local mt = getmetatable(fn)
-  if type(fn) ~= "function" and not (type(mt) == "table" and mt.__call) then
-    error(("bad argument #1 to '%s' (function expected, got %s)"):format(name,
-      fn == nil and "no value" or type(fn)), 3)
-  end
-end
-
 -- ---- running ------------------------------------------------------------------------
 
 -- Runs fn as the main task of a loop of its own and returns its results; inside a task
 -- it just calls fn.
 function lull.run(fn, ...)
-  check_callable(fn, "run")
+  arguments.callable(1, "run", fn)
   if core.current() then return fn(...) end
   local loop <close> = core.new_loop()
   return loop:run(fn, ...)
@@ -96,7 +89,7 @@ Deferred.__close = Deferred.close
 
 -- local _ <close> = lull.defer(fn, ...): runs fn(...) when the block is left.
 function lull.defer(fn, ...)
-  check_callable(fn, "defer")
+  arguments.callable(1, "defer", fn)
   local self = table.pack(...)
   self.fn = fn
   return setmetatable(self, Deferred)
@@ -152,14 +145,14 @@ core.on_report(core.report)
 -- fn(err, traceback, task | nil) is told of every failure that nobody looks at; nil
 -- restores the default, which prints it.  Returns the previous handler.
 function lull.on_unhandled(fn)
-  if fn ~= nil then check_callable(fn, "on_unhandled") end
+  if fn ~= nil then arguments.callable(1, "on_unhandled", fn) end
   local previous = unhandled
   unhandled = fn
   return previous
 end
 
 function Loop:on_unhandled(fn)
-  if fn ~= nil then check_callable(fn, "on_unhandled") end
+  if fn ~= nil then arguments.callable(1, "on_unhandled", fn) end
   return core.loop_handler(self, fn or false)
 end
 
@@ -177,7 +170,7 @@ end
 -- Begins a callback-style operation: start(done) may return a function that cancels it.
 -- The first done(...) resumes the caller with those values.
 function lull.await_callback(start)
-  check_callable(start, "await_callback")
+  arguments.callable(1, "await_callback", start)
   core.enter()
   local future = core.future()
   local cancel = start(function(...)
@@ -202,7 +195,7 @@ end
 -- for v in lull.generator(fn, ...) do: fn yields with coroutine.yield and may await; when
 -- the loop is left it is closed, its <close> variables included.
 function lull.generator(fn, ...)
-  check_callable(fn, "generator")
+  arguments.callable(1, "generator", fn)
   local self = setmetatable({}, Generator)
   local args = table.pack(...)
 

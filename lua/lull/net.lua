@@ -1,5 +1,6 @@
 -- Connecting and listening: which address is tried when, and for how long.  The
 -- objects are made in C; how a listener serves is told in lull.serve.
+local arguments = require "lull.arguments"
 local connect = require "lull.connect"
 local core = require "lull.core"
 local secure = require "lull.secure"
@@ -13,30 +14,24 @@ local BACKLOG = 1024
 
 -- ---- arguments ----------------------------------------------------------------------
 
-local function complain(what, n, name, value)
-  error(("bad argument #%d to '%s' (%s expected, got %s)"):format(n, name, what,
-        value == nil and "no value" or type(value)), 4)
-end
-
-local function check_string(n, name, value)
-  if type(value) ~= "string" then complain("string", n, name, value) end
-end
-
 local function check_port(name, value)
   local port = math.tointeger(tonumber(value))
-  if not port then complain("port number", 2, name, value) end
+  if not port then
+    error(("bad argument #2 to '%s' (port number expected, got %s)"):format(name,
+          value == nil and "no value" or type(value)), 3)
+  end
   if port < 0 or port > 65535 then
     error(("bad argument #2 to '%s' (not a port number)"):format(name), 3)
   end
   return port
 end
 
-local no_options = {}
-
-local function check_options(n, name, opts)
-  if opts == nil then return no_options end
-  if type(opts) ~= "table" then complain("table", n, name, opts) end
-  return opts
+-- How many connections may wait to be accepted.
+local function check_backlog(name, opts)
+  local backlog = opts.backlog
+  if backlog ~= nil and math.type(backlog) ~= "integer" then
+    arguments.bad_option(3, name, "backlog", "an integer")
+  end
 end
 
 -- The moment when a call with these options has taken too long; nil: never.
@@ -45,7 +40,7 @@ local function time_limit(name, opts)
   if timeout == nil then timeout = CONNECT_TIMEOUT end
   if timeout == false then return nil end
   if type(timeout) ~= "number" or timeout < 0 then
-    error(("'%s': bad option 'timeout' (seconds or false expected)"):format(name), 3)
+    arguments.bad_option(3, name, "timeout", "seconds or false")
   end
   return core.now() + timeout
 end
@@ -61,8 +56,8 @@ local resolvers = { system = true, dns = true }
 
 -- The addresses of a host, the best first.  Who names servers asks those and nobody else.
 function net.resolve(host, opts)
-  check_string(1, "resolve", host)
-  opts = check_options(2, "resolve", opts)
+  arguments.string(1, "resolve", host)
+  opts = arguments.options(2, "resolve", opts)
   local family, resolver = opts.family or "any", opts.resolver or "dns"
   if not families[family] then
     error("'resolve': no such family: " .. tostring(family), 2)
@@ -76,9 +71,9 @@ end
 -- ---- connecting ---------------------------------------------------------------------
 
 function net.connect(host, port, opts)
-  check_string(1, "connect", host)
+  arguments.string(1, "connect", host)
   port = check_port("connect", port)
-  opts = check_options(3, "connect", opts)
+  opts = arguments.options(3, "connect", opts)
   local delay = connect.delay(opts)
   core.enter()
   local context, tls, why = secure.client("connect", opts, host)
@@ -93,8 +88,8 @@ function net.connect(host, port, opts)
 end
 
 function net.connect_unix(path, opts)
-  check_string(1, "connect_unix", path)
-  opts = check_options(2, "connect_unix", opts)
+  arguments.string(1, "connect_unix", path)
+  opts = arguments.options(2, "connect_unix", opts)
   core.enter()
   local context, tls, why = secure.client("connect_unix", opts, nil)
   if context == nil then return nil, tls, why end
@@ -111,7 +106,7 @@ function net.connect_unix(path, opts)
 end
 
 function net.pair(opts)
-  opts = check_options(1, "pair", opts)
+  opts = arguments.options(1, "pair", opts)
   local a, b, code = core.pair()
   if not a then return nil, b, code end
   return core.stream(a, opts), core.stream(b, opts)
@@ -139,9 +134,10 @@ local not_here = { EAFNOSUPPORT = true, EADDRNOTAVAIL = true }
 
 -- On the first address of the host that this machine has.
 function net.listen(host, port, opts)
-  check_string(1, "listen", host)
+  arguments.string(1, "listen", host)
   port = check_port("listen", port)
-  opts = check_options(3, "listen", opts)
+  opts = arguments.options(3, "listen", opts)
+  check_backlog("listen", opts)
   local context, why, reason = secure.server("listen", opts)
   if context == nil then return nil, why, reason end
   local addresses, message, code = core.resolve(host, "any", nil, opts)
@@ -175,8 +171,9 @@ end
 
 -- A path that a server has left behind is taken over; another file is never removed.
 function net.listen_unix(path, opts)
-  check_string(1, "listen_unix", path)
-  opts = check_options(2, "listen_unix", opts)
+  arguments.string(1, "listen_unix", path)
+  opts = arguments.options(2, "listen_unix", opts)
+  check_backlog("listen_unix", opts)
   core.enter()
   local context, why, reason = secure.server("listen_unix", opts)
   if context == nil then return nil, why, reason end
@@ -191,9 +188,9 @@ end
 -- ---- datagrams ----------------------------------------------------------------------
 
 function net.udp(host, port, opts)
-  check_string(1, "udp", host)
+  arguments.string(1, "udp", host)
   port = check_port("udp", port)
-  return udp.open(host, port, check_options(3, "udp", opts))
+  return udp.open(host, port, arguments.options(3, "udp", opts))
 end
 
 -- ---- sockets ------------------------------------------------------------------------
@@ -203,7 +200,7 @@ net.socket = core.socket
 -- Takes over a descriptor that somebody else has opened: from now on the object's, and
 -- non-blocking for all who share it.
 function net.adopt(fd, opts)
-  opts = check_options(2, "adopt", opts)
+  opts = arguments.options(2, "adopt", opts)
   local kind, family, code = core.adopt(fd)
   if not kind then return nil, family, code end
   if kind == "stream" then return core.stream(fd, opts) end

@@ -1,5 +1,6 @@
 -- The callback style: protocols and their transports, which are made in C.  Here is how
 -- they come to a connection: by connecting, by accepting, over a stream that is there.
+local arguments = require "lull.arguments"
 local core = require "lull.core"
 local net = require "lull.net"
 
@@ -10,14 +11,6 @@ local MAX_CONNECTIONS = 10000
 local OUT_OF_DESCRIPTORS = 0.1 -- seconds until accepting is tried again
 
 local exhausted = { EMFILE = true, ENFILE = true, ENOBUFS = true, ENOMEM = true }
-
-local function check_factory(factory, name)
-  local mt = getmetatable(factory)
-  if type(factory) ~= "function" and not (type(mt) == "table" and mt.__call) then
-    error(("bad argument #1 to '%s' (function expected, got %s)"):format(name,
-      factory == nil and "no value" or type(factory)), 3)
-  end
-end
 
 -- A protocol is whatever has methods.
 local function make(factory)
@@ -43,13 +36,13 @@ end
 -- wrap (factory, stream) -> transport, protocol: the stream is the transport's from then
 -- on, and only its methods are to be used.
 function protocol.wrap(factory, stream)
-  check_factory(factory, "wrap")
+  arguments.callable(1, "wrap", factory)
   return begin(core.transport, factory, stream)
 end
 
 -- connect (factory, host, port [, opts]) -> transport, protocol: opts as in net.connect
 function protocol.connect(factory, host, port, opts)
-  check_factory(factory, "connect")
+  arguments.callable(1, "connect", factory)
   local stream, message, code = net.connect(host, port, opts)
   if not stream then return nil, message, code end
   return begin(core.transport, factory, stream)
@@ -57,7 +50,7 @@ end
 
 -- connect_unix (factory, path [, opts]) -> transport, protocol
 function protocol.connect_unix(factory, path, opts)
-  check_factory(factory, "connect_unix")
+  arguments.callable(1, "connect_unix", factory)
   local stream, message, code = net.connect_unix(path, opts)
   if not stream then return nil, message, code end
   return begin(core.transport, factory, stream)
@@ -147,20 +140,19 @@ function Server:run()
   end
 end
 
-local function positive(opts, name, otherwise)
-  local n = opts[name]
-  if n == nil then return otherwise end
-  if type(n) == "number" and n > 0 then return n end
-  error(("'listen': bad option '%s' (a positive number expected)"):format(name), 4)
+-- max_connections and handshake_timeout.
+local function limits(name, opts)
+  if type(opts) ~= "table" then opts = {} end
+  return arguments.positive(3, name, opts, "max_connections", MAX_CONNECTIONS),
+         arguments.positive(3, name, opts, "handshake_timeout", HANDSHAKE_TIMEOUT)
 end
 
-local function serve(factory, listener, opts)
+local function serve(factory, listener, opts, max_connections, handshake_timeout)
   local server = setmetatable({
     factory = factory, listener = listener, count = 0,
   }, Server)
-  server.tls = opts.tls
-  server.max_connections = positive(opts, "max_connections", MAX_CONNECTIONS)
-  server.handshake_timeout = positive(opts, "handshake_timeout", HANDSHAKE_TIMEOUT)
+  server.tls = opts and opts.tls
+  server.max_connections, server.handshake_timeout = max_connections, handshake_timeout
   server.on_end = function() server:ended() end
   local task = core.spawn(server.run, server):daemon()
   task:name "protocol listener"
@@ -172,18 +164,20 @@ end
 -- connection, until the listener is closed; those that there are go on.  opts as in
 -- net.listen, max_connections, handshake_timeout.
 function protocol.listen(factory, host, port, opts)
-  check_factory(factory, "listen")
+  arguments.callable(1, "listen", factory)
+  local max_connections, handshake_timeout = limits("listen", opts)
   local listener, message, code = net.listen(host, port, opts)
   if not listener then return nil, message, code end
-  return serve(factory, listener, opts or {})
+  return serve(factory, listener, opts, max_connections, handshake_timeout)
 end
 
 -- listen_unix (factory, path [, opts]) -> Listener
 function protocol.listen_unix(factory, path, opts)
-  check_factory(factory, "listen_unix")
+  arguments.callable(1, "listen_unix", factory)
+  local max_connections, handshake_timeout = limits("listen_unix", opts)
   local listener, message, code = net.listen_unix(path, opts)
   if not listener then return nil, message, code end
-  return serve(factory, listener, opts or {})
+  return serve(factory, listener, opts, max_connections, handshake_timeout)
 end
 
 -- ---- datagrams ----------------------------------------------------------------------
@@ -192,7 +186,7 @@ end
 -- opts as in net.udp; opts.remote = {host, port}: the only peer, to which sendto sends
 -- without an address.
 function protocol.datagram(factory, host, port, opts)
-  check_factory(factory, "datagram")
+  arguments.callable(1, "datagram", factory)
   local remote = opts and opts.remote
   if remote ~= nil and type(remote) ~= "table" then
     error("'datagram': bad option 'remote' ({host, port} expected)", 2)

@@ -3,8 +3,10 @@
 --
 -- A connection's task belongs to its server: it keeps no loop running by itself, and
 -- serve does not return before all of them have ended.
+local arguments = require "lull.arguments"
 local core = require "lull.core"
 
+local positive = arguments.positive
 local Listener = core.methods.Listener
 
 local MAX_CONNECTIONS = 10000
@@ -185,30 +187,20 @@ end
 
 -- ---- what a script calls ------------------------------------------------------------
 
-local function bad_option(name, what)
-  error(("'serve': bad option '%s' (%s expected)"):format(name, what), 4)
-end
-
-local function positive(opts, name, otherwise)
-  local n = opts[name]
-  if n == nil then return otherwise end
-  if type(n) == "number" and n > 0 then return n end
-  bad_option(name, "a positive number")
-end
-
 local function new_server(listener, handler, opts)
   if handler == nil then
     error("bad argument #1 to 'serve' (a function expected, got no value)", 3)
   end
   local grace = opts.grace
   if grace ~= nil and (type(grace) ~= "number" or grace < 0) then
-    bad_option("grace", "seconds")
+    arguments.bad_option(3, "serve", "grace", "seconds")
   end
   local server = {
     listener = listener, handler = handler, grace = grace,
     on_error = opts.on_error or report,
-    max_connections = positive(opts, "max_connections", MAX_CONNECTIONS),
-    handshake_timeout = positive(opts, "handshake_timeout", HANDSHAKE_TIMEOUT),
+    max_connections = positive(3, "serve", opts, "max_connections", MAX_CONNECTIONS),
+    handshake_timeout = positive(3, "serve", opts, "handshake_timeout",
+                                 HANDSHAKE_TIMEOUT),
     tasks = {}, -- of the connections, with their streams
     count = 0,
   }

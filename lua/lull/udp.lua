@@ -63,7 +63,11 @@ local function set_all(datagram, opts)
   for _, option in ipairs(options) do
     local value = opts[option[1]]
     if value ~= nil then
-      local ok, message, code = datagram:setoption(option[2], value)
+      local set = datagram.setoption
+      local fine, ok, message, code = pcall(set, datagram, option[2], value)
+      local what = not fine and ok:match "%((.*)%)$"
+      if what then error(("'udp': bad option '%s' (%s)"):format(option[1], what), 4) end
+      if not fine then error(ok, 0) end
       if not ok then return nil, message, code end
     end
   end

@@ -18,9 +18,20 @@ static int option(lua_State *L, const char *name)
     return LUA_TNIL;
 }
 
+/* Raises the message on top as a mistake of whoever has called the function of net that
+   was given these options. */
+static int blame(lua_State *L)
+{
+    luaL_where(L, 2);
+    lua_insert(L, -2);
+    lua_concat(L, 2);
+    return lua_error(L);
+}
+
 static int bad(lua_State *L, const char *name, const char *expected)
 {
-    return luaL_error(L, "bad option '%s' (%s expected)", name, expected);
+    lua_pushfstring(L, "bad option '%s' (%s expected)", name, expected);
+    return blame(L);
 }
 
 static lua_Number number(lua_State *L, const char *name, lua_Number otherwise,
@@ -82,8 +93,10 @@ static unsigned servers(lua_State *L, struct sys_address *list)
     }
     int n = strings(L, "servers", texts, LULL_NAME_SERVERS);
     for (int i = 0; i < n; i++)
-        if (!parse_server(&list[i], texts[i]))
-            luaL_error(L, "bad option 'servers' (no address: '%s')", texts[i]);
+        if (!parse_server(&list[i], texts[i])) {
+            lua_pushfstring(L, "bad option 'servers' (no address: '%s')", texts[i]);
+            blame(L);
+        }
     if (n == 0)
         bad(L, "servers", "at least one address");
     return (unsigned)n;

@@ -1,0 +1,66 @@
+-- A mistake is told at the place where it was made: in the script, and not in lull's own
+-- lines, however deep these find it.
+local helper = require "helper"
+local lull = helper.lull
+
+local net, fs, protocol = lull.net, lull.fs, lull.protocol
+
+local function nothing() return {} end
+
+local mistakes = {
+  {"'connect' (string expected, got no value)", net.connect, nil, 1},
+  {"'connect' (port number expected, got table)", net.connect, "::1", {}},
+  {"'connect' (not a port number)", net.connect, "::1", 65536},
+  {"'connect' (table expected, got number)", net.connect, "::1", 1, 7},
+  {"'connect': bad option 'timeout'", net.connect, "::1", 1, {timeout = -1}},
+  {"'listen': bad option 'backlog'", net.listen, "::1", 0, {backlog = "many"}},
+  {"'udp': bad option 'ttl'", net.udp, "127.0.0.1", 0, {ttl = {}}},
+  {"'resolve': no such family", net.resolve, "::1", {family = "ipx"}},
+  {"bad option 'ndots'", net.resolve, "a.test", {ndots = {}}},
+  {"bad option 'servers' (no address: 'x')", net.resolve, "a.test", {servers = {"x"}}},
+  {"bad option 'attempts'", net.connect, "a.test", 1, {attempts = -1}},
+  {"'listen' (function expected, got no value)", protocol.listen, nil, "::1", 0},
+  {"'listen': bad option 'max_connections'", protocol.listen, nothing, "127.0.0.1", 0,
+   {max_connections = 0}},
+  {"'listen_unix': bad option 'handshake_timeout'", protocol.listen_unix, nothing, "/x",
+   {handshake_timeout = "soon"}},
+  {"'open' (string expected, got no value)", fs.open},
+  {"'mkdir' (table expected, got string)", fs.mkdir, "/", "parents"},
+  {"'defer' (function expected, got no value)", lull.defer},
+  {"'generator' (function expected, got number)", lull.generator, 7},
+  {"'clock': bad option 'scale'", lull.clock, {scale = "half"}},
+  {"'every'", lull.every, 0},
+}
+
+-- Calls fn from this file, not at a tail.
+local function call(fn, ...)
+  local result = fn(...)
+  return result
+end
+
+local function says(message, fn, ...)
+  local ok, err = pcall(call, fn, ...)
+  assert.is_false(ok)
+  assert.truthy(err:find "^%.?/?spec/arguments_spec.lua:%d+: ", err)
+  assert.truthy(err:find(message, 1, true), err)
+end
+
+describe("a mistake", function()
+  for _, mistake in ipairs(mistakes) do
+    it("is told at its place: " .. mistake[1], function()
+      helper.run(function() says(table.unpack(mistake, 1, 6)) end)
+    end)
+  end
+
+  it("in the options of serve is the caller's", function()
+    helper.run(function()
+      local listener <close> = assert(net.listen("127.0.0.1", 0))
+      local bad = {max_connections = 0, handshake_timeout = {}, grace = -1}
+      for option, value in pairs(bad) do
+        says("'serve': bad option '" .. option, listener.serve, listener, nothing,
+             {[option] = value})
+      end
+      says("'serve' (a function expected, got no value)", listener.serve, listener)
+    end)
+  end)
+end)
