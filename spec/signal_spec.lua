@@ -36,6 +36,19 @@ local function with(text, fn)
 end
 
 describe("signal.wait", function()
+  it("is what a task is told to wait in that does nothing else", function()
+    run(function()
+      local tasks = {lull.spawn(signal.wait, "SIGUSR1"), lull.spawn(lull.sleep, 5),
+                     lull.spawn(process.run, {"sleep", "5"})}
+      lull.sleep(0.05)
+      for i, name in ipairs {"signal.wait", "lull.sleep", "process.run"} do
+        assert.truthy(tostring(tasks[i]):find("(waiting: " .. name .. ")", 1, true),
+          tostring(tasks[i]))
+        tasks[i]:close()
+      end
+    end, real)
+  end)
+
   it("returns the name of the signal that has come", function()
     for _, selector in helper.backends() do
       run(function()

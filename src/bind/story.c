@@ -189,18 +189,55 @@ static bool find_call(lua_State *co, lua_Debug *ar)
     return true;
 }
 
+/* Pushes the name, or nil, under which the table on top has the value at i. */
+static void push_key(lua_State *L, int i)
+{
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
+        if (lua_rawequal(L, -1, i) && lua_type(L, -2) == LUA_TSTRING) {
+            lua_pop(L, 1);
+            return;
+        }
+    lua_pushnil(L);
+}
+
+/* Pushes the name that a module of lull's has for the function at i, "signal.wait" of
+   lull.signal: for one that is all of a task, so that nobody called it anything. */
+static void push_module_name(lua_State *L, int i)
+{
+    int top = lua_gettop(L);
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    for (lua_pushnil(L); lua_next(L, top + 1); lua_settop(L, top + 2)) {
+        const char *module = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+        if (strncmp(module, "lull", 4) != 0 || !lua_istable(L, -1) ||
+            strcmp(module, "lull.core") == 0)
+            continue;
+        push_key(L, i);
+        if (lua_isnil(L, -1))
+            continue;
+        const char *name = module[4] ? module + 5 : module;
+        lua_pushfstring(L, "%s.%s", name, lua_tostring(L, -1));
+        lua_replace(L, top + 1);
+        lua_settop(L, top + 1);
+        return;
+    }
+    lua_settop(L, top);
+    lua_pushliteral(L, "waiting");
+}
+
 /* Replaces the function on top by its name: that of a method of the object below it, or
    what its caller called it. */
 static void name_function(lua_State *L, const char *known)
 {
     int function = lua_gettop(L);
-    lua_pushstring(L, known ? known : "waiting");
-    if (luaL_getmetafield(L, function - 1, "__index") == LUA_TTABLE)
-        for (lua_pushnil(L); lua_next(L, function + 2); lua_pop(L, 1))
-            if (lua_rawequal(L, -1, function) && lua_type(L, -2) == LUA_TSTRING) {
-                lua_pushvalue(L, -2);
-                lua_replace(L, function + 1);
-            }
+    if (known)
+        lua_pushstring(L, known);
+    else
+        push_module_name(L, function);
+    if (luaL_getmetafield(L, function - 1, "__index") == LUA_TTABLE) {
+        push_key(L, function);
+        if (!lua_isnil(L, -1))
+            lua_replace(L, function + 1);
+    }
     lua_settop(L, function + 1);
     lua_replace(L, function);
 }
