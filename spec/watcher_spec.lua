@@ -3,6 +3,7 @@
 -- file, which is called "end".
 local helper = require "spec.helper"
 local lull = require "lull"
+local core = require "lull.core"
 local fs = require "lull.fs"
 
 local run = helper.run
@@ -265,6 +266,35 @@ describe("a watch of all below", function()
       assert.same({"create a", "create a/b", "create a/b/unseen"}, list)
     end))
 
+  it("watches what it tells of", recursive(function(dir, w)
+    mkdir(dir .. "/x")
+    assert.same({"create", "x"}, {w:next()})
+    spill(dir .. "/x/a", "text")
+    assert.same({"create x/a", "modify x/a"}, told(w, dir))
+  end))
+
+  it("finds what was renamed before it was watched", recursive(function(dir, w)
+    mkdir(dir .. "/x")
+    spill(dir .. "/x/a", "text")
+    os.rename(dir .. "/x", dir .. "/y")
+    assert.same({"create x", "rename y x", "create y/a"}, told(w, dir))
+    mkdir(dir .. "/y/p/q")
+    os.rename(dir .. "/y", dir .. "/z")
+    assert.same({"create y/p", "rename z y", "create z/p/q"}, told(w, dir))
+    spill(dir .. "/z/p/q/b")
+    assert.same({"create z/p/q/b"}, told(w, dir))
+  end))
+
+  it("does not take one for another that has its name by now", recursive(function(dir, w)
+    mkdir(dir .. "/x")
+    os.rename(dir .. "/x", dir .. "/y")
+    mkdir(dir .. "/x")
+    assert.same({"create x", "rename y x", "create x"}, told(w, dir))
+    spill(dir .. "/y/a")
+    spill(dir .. "/x/b")
+    assert.same({"create y/a", "create x/b"}, told(w, dir))
+  end))
+
   it("takes up again what was removed and made anew", recursive(function(dir, w)
     for _ = 1, 3 do
       os.execute("rm -r " .. dir .. "/in")
@@ -297,6 +327,70 @@ describe("a watch of all below", function()
     assert.same({"create 31"}, told(w, dir))
     spill(dir .. "/31/file")
     assert.same({"create 31/file"}, told(w, dir))
+  end))
+end)
+
+-- Moves come in two halves; what the system tells is made up here, with the times in
+-- between: {seconds, what, cookie, name}, ...
+describe("the other half of a move", function()
+  local FROM, TO, MADE, CHANGED = 8, 16, 1, 2
+
+  -- A watch that is told these events.
+  local function watch(dir, events, opts)
+    local watcher = {close = function() end, remove = function() end}
+    function watcher.event(_, seconds)
+      local e = events[1]
+      if not e and not seconds then error "there are no more" end
+      if not e or seconds and e[1] > seconds then
+        if e then e[1] = e[1] - seconds end
+        if seconds > 0 then lull.sleep(seconds) end
+        return nil, "ETIMEDOUT: no event", "ETIMEDOUT"
+      end
+      if e[1] > 0 then lull.sleep(e[1]) end
+      return 1, table.unpack(table.remove(events, 1), 2)
+    end
+    local add, real = function() return 1 end, core.fs.watcher
+    core.fs.watcher = function() return watcher, add end
+    local w, message = fs.watch(dir, opts)
+    core.fs.watcher = real
+    return assert(w, message)
+  end
+
+  local function all(w)
+    local list = {}
+    while true do
+      local ok, event, name, old = pcall(w.next, w)
+      if not ok then return list end
+      list[#list + 1] = event .. " " .. name .. (old and " " .. old or "")
+    end
+  end
+
+  it("may come a little later", inside(function(dir)
+    local w = watch(dir, {{0, FROM, 7, "a"}, {0.05, TO, 7, "b"}, {0, MADE, 0, "c"}})
+    assert.same({"rename b a", "create c"}, all(w))
+    w = watch(dir, {{0, FROM, 7, "a"}, {1, TO, 7, "b"}, {0, MADE, 0, "c"}})
+    assert.same({"delete a", "create b", "create c"}, all(w))
+  end))
+
+  it("is waited for although there is a change to tell of", inside(function(dir)
+    local w = watch(dir, {{0, CHANGED, 0, "c"}, {0.04, FROM, 7, "a"}, {0.05, TO, 7, "b"}},
+      {debounce = 0.05})
+    assert.same({"rename b a", "modify c"}, all(w))
+  end))
+
+  it("may come after those of others", inside(function(dir)
+    local w = watch(dir, {{0, FROM, 7, "a"}, {0, MADE, 0, "x"}, {0, FROM, 8, "b"},
+      {0, FROM, 9, "c"}, {0.01, TO, 8, "B"}, {0.01, TO, 7, "A"}})
+    assert.same({"rename A a", "create x", "rename B b", "delete c"}, all(w))
+  end))
+
+  it("is not waited for when too much is told meanwhile", inside(function(dir)
+    local events = {{0, FROM, 7, "a"}}
+    for i = 1, 5000 do events[i + 1] = {0.00001, MADE, 0, tostring(i)} end
+    local w = watch(dir, events)
+    assert.same({"delete", "a"}, {w:next()})
+    assert.is_true(#events > 3000)
+    assert.same({"create", "1"}, {w:next()})
   end))
 end)
 

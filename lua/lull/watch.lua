@@ -2,15 +2,17 @@
 -- this becomes names below the directory that is watched.
 --
 -- A new directory is watched first and listed then: what came into it in between is told
--- as created, and its own event, should there be one, is not told again.  The two halves
--- of a move come one after the other, but not always at once: what was told last waits a
--- moment for the other half, and keeps its place meanwhile.
+-- as created, and its own event, should there be one, is not told again.  Nothing is told
+-- before that, so that who hears of a directory may rely on its being watched.  The two
+-- halves of a move come one after the other, but not always at once, nor without others
+-- in between: the first waits a moment for its other half, and keeps its place meanwhile.
 local core = require "lull.core"
 local sync = require "lull.sync"
 
 local raw = core.fs
 
-local OTHER_HALF = 0.02 -- seconds
+local OTHER_HALF = 0.1 -- seconds
+local MANY = 1000 -- entries behind the first half of a move: it waits no longer
 
 -- the bits of an event, as in errand.h
 local CREATED, MODIFIED, DELETED, MOVED_FROM, MOVED_TO = 1, 2, 4, 8, 16
@@ -18,7 +20,8 @@ local GONE, MOVED, IGNORED, OVERFLOW, IS_DIRECTORY = 32, 64, 128, 256, 512
 
 -- watcher, add: of the core; root: a directory; by_watch: number of a watch -> directory;
 -- only: the one name that matters, or nil; todo: directories to be watched and listed;
--- out: what is to be told, from first to last; fresh: directories that were just listed;
+-- out: what is to be told, from first to last; moving: cookie -> the entry there of a
+-- move whose other half has not come; fresh: directories that were just listed;
 -- quiet: name -> when it counts as modified
 local Watch = { __name = "Watch" }
 Watch.__index = Watch
@@ -125,10 +128,21 @@ local function adopt_entry(self, directory, entry, report)
   end
 end
 
--- What somebody else was known to be is the same directory: it was moved here.
+-- To be watched and listed, or once more; what is in it is told as created.
+local function take_up(self, directory)
+  directory.report, directory.listed = true, nil
+  table.insert(self.todo, directory)
+end
+
+-- What somebody else was known to be is the same directory: it was moved here, or we came
+-- too late there and took for it what had its name by then.
 local function register(self, directory, watch)
   local before = self.by_watch[watch]
-  if before and before ~= directory then before.watch = nil end
+  if before and before ~= directory then
+    before.watch = nil
+    local parent = before.listed and before.parent
+    if parent and parent.children[before.name] == before then take_up(self, before) end
+  end
   self.by_watch[watch] = directory
   directory.watch = watch
 end
@@ -147,6 +161,7 @@ local function adopt(self, directory)
   for _, entry in ipairs(found) do
     adopt_entry(self, directory, entry, directory.report)
   end
+  directory.listed = true
   if directory.seen then table.insert(self.fresh, directory) end
   return true
 end
@@ -184,9 +199,14 @@ local function appear(self, directory, name, is_directory)
   if is_directory and self.recursive then
     local child = new_directory(directory, name)
     set_child(directory, name, child)
-    child.report = true
-    table.insert(self.todo, child)
+    take_up(self, child)
   end
+end
+
+-- What was renamed before it could be watched is not found by its old name.
+local function look_again(self, directory)
+  if not directory.listed then return take_up(self, directory) end
+  for _, child in pairs(directory.children) do look_again(self, child) end
 end
 
 local function forget(self, directory, name)
@@ -207,36 +227,54 @@ end
 local function depart(self, directory, name, cookie)
   local old = name_in(directory, name)
   local pending = self.quiet[old]
-  local child = forget(self, directory, name)
   self.last = self.last + 1
-  self.out[self.last] = { cookie = cookie, old = old, child = child, quiet = pending }
-  self.moving = self.out[self.last]
+  local move = {
+    cookie = cookie, old = old, child = forget(self, directory, name), quiet = pending,
+    due = core.now() + OTHER_HALF,
+  }
+  self.out[self.last], self.moving[cookie] = move, move
 end
 
 -- Nothing has come: it was moved out of sight.
-local function settle_move(self)
-  local move = self.moving
-  self.moving = nil
+local function settle_move(self, move)
+  self.moving[move.cookie] = nil
   if move.child then let_go(self, move.child) end
   move.event, move.name, move.old = "delete", move.old, nil
   move.skip = self.only and move.name ~= self.only
 end
 
-local function arrive(self, directory, name, cookie, is_directory)
-  local move = self.moving
-  if not (move and move.cookie == cookie) then
-    appear(self, directory, name, is_directory)
-    return
+-- Settles those that waited long enough.  -> when the next one will have
+local function settle_late(self)
+  local now, first = core.now(), nil
+  for _, move in pairs(self.moving) do
+    if move.due <= now then
+      settle_move(self, move)
+    else
+      first = math.min(move.due, first or move.due)
+    end
   end
-  if directory.seen and directory.seen[name] then -- told as created already
-    directory.seen[name] = nil
-    return settle_move(self)
-  end
-  self.moving = nil
-  local new = name_in(directory, name)
+  return first
+end
+
+local function follow(self, directory, name, move)
   local replaced = forget(self, directory, name)
   if replaced then let_go(self, replaced) end
-  if move.child then set_child(directory, name, move.child) end
+  if move.child then
+    set_child(directory, name, move.child)
+    look_again(self, move.child)
+  end
+end
+
+local function arrive(self, directory, name, cookie, is_directory)
+  local move = self.moving[cookie]
+  if not move then return appear(self, directory, name, is_directory) end
+  if directory.seen and directory.seen[name] then -- told as created already
+    directory.seen[name] = nil
+    return settle_move(self, move)
+  end
+  self.moving[cookie] = nil
+  local new = name_in(directory, name)
+  follow(self, directory, name, move)
   if move.quiet then self.quiet[new] = move.quiet end
   if self.only and new ~= self.only then
     move.event, move.name, move.old = "delete", move.old, nil
@@ -282,7 +320,6 @@ local function handle(self, watch, what, cookie, name)
   elseif what & DELETED ~= 0 then
     vanish(self, directory, name)
   elseif what & MOVED_FROM ~= 0 then
-    if self.moving then settle_move(self) end
     depart(self, directory, name, cookie)
   elseif what & MOVED_TO ~= 0 then
     arrive(self, directory, name, cookie, is_directory)
@@ -297,11 +334,11 @@ end
 
 -- How long to wait for an event; nil: until there is one.
 local function patience(self)
-  local due = tell_quiet(self)
-  if self.out[self.first] and not self.moving then return 0 end
-  local seconds = due and math.max(0, due - core.now())
-  if self.moving then seconds = math.min(seconds or OTHER_HALF, OTHER_HALF) end
-  return seconds
+  local late, quiet = settle_late(self), tell_quiet(self)
+  local entry = self.out[self.first]
+  if entry and entry.event then return 0 end
+  local due = late and quiet and math.min(late, quiet) or late or quiet
+  return due and math.max(0, due - core.now())
 end
 
 -- Takes a step: a directory, or an event.  -> true | nil, message, code
@@ -314,9 +351,7 @@ local function advance(self)
   end
   if watch then
     handle(self, watch, what, cookie, name)
-  elseif cookie == "ETIMEDOUT" then
-    if self.moving then settle_move(self) end
-  else
+  elseif cookie ~= "ETIMEDOUT" then
     return nil, what, cookie
   end
   return true
@@ -326,7 +361,11 @@ end
 
 -- Takes the first entry off what is to be told, when it is known; skips what is not told.
 local function take(self)
+  if #self.todo > 0 then return nil end
   local entry = self.out[self.first]
+  if entry and not entry.event and self.last - self.first > MANY then
+    settle_move(self, entry)
+  end
   while entry and entry.skip do
     self.out[self.first] = nil
     self.first = self.first + 1
@@ -383,7 +422,8 @@ local function new_watch(watcher, add, path, opts)
     watcher = watcher, add = add, path = path, lock = sync.lock(),
     recursive = opts.recursive, debounce = opts.debounce or 0,
     root = new_directory(), by_watch = {}, todo = {}, fresh = {},
-    out = {}, first = 1, last = 0, modified = {}, quiet = {},
+    out = {}, first = 1, last = 0, modified = {}, moving = {},
+    quiet = {},
   }, Watch)
 end
 
