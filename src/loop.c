@@ -212,11 +212,6 @@ static void *plain_alloc(void *ud, void *ptr, size_t osize, size_t nsize)
     return NULL;
 }
 
-void *lull_realloc(lull_loop *loop, void *ptr, size_t osize, size_t nsize)
-{
-    return loop->alloc(loop->alloc_ud, ptr, osize, nsize);
-}
-
 /* Opens the selector asked for, or the best that opens. */
 static int open_selector(lull_loop *loop, const char *name)
 {

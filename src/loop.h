@@ -75,7 +75,4 @@ int lull_post_open(lull_loop *loop);
 void lull_post_close(lull_loop *loop);
 void lull_post_collect(lull_loop *loop, bool readable);
 
-/* loop.c: the loop's allocator. */
-void *lull_realloc(lull_loop *loop, void *ptr, size_t osize, size_t nsize);
-
 #endif

@@ -200,7 +200,7 @@ int lull_await_io(lua_State *L, lull_io *io, unsigned event, int64_t deadline,
    deadline has come. */
 int lull_await(lua_State *L, int64_t deadline, lua_KFunction k);
 
-/* Raises the usual argument error unless value i can be called. */
+/* tasklib.c.  Raises the usual argument error unless value i can be called. */
 void lull_checkcallable(lua_State *L, int i);
 
 /* now + seconds for the functions above; a negative or absent time is LULL_FOREVER. */
