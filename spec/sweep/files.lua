@@ -1,7 +1,9 @@
 -- Scenarios for spec/sweep/check.lua: files, pipes, directories, watches.  Whoever is
 -- cancelled: every byte is read once and in order, what was written is there in one
 -- piece, nothing is half done, and no descriptor and no file stays behind.
+-- What can be had without starting a program is: there are thousands of schedules.
 local core = require "lull.core"
+local lfs = require "lfs"
 local lull = require "lull"
 local fs = require "lull.fs"
 
@@ -41,7 +43,7 @@ local function with_directory(scenario)
   return function(case)
     local path = os.tmpname()
     os.remove(path)
-    assert(os.execute("mkdir " .. path))
+    assert(lfs.mkdir(path))
     local before = count_descriptors()
     local _ <close> = lull.defer(lull.shield, function()
       assert(fs.remove(path, {recursive = true}))
@@ -219,9 +221,19 @@ end
 
 -- ---- pipes --------------------------------------------------------------------------
 
+local function make_pipe()
+  local path = os.tmpname()
+  os.remove(path)
+  assert(os.execute("mkfifo " .. path))
+  return setmetatable({path = path}, {__gc = function() os.remove(path) end})
+end
+
+local pipe -- of which each schedule has a link; it is empty when nobody has it open
+
 local function pipes(case, dir)
   local path = dir .. "/pipe"
-  assert(os.execute("mkfifo " .. path))
+  pipe = pipe or make_pipe()
+  assert(lfs.link(pipe.path, path))
   local got, sent = {}, {}
   local r <close> = assert(fs.open(path))
   lull.spawn(function() -- who waits for ever would wait for a descriptor
@@ -271,7 +283,9 @@ local function watches(_, dir)
       if not note(event, name) then w:close() end
     end
   end)
-  assert(os.execute(("cd %s && mkdir -p a/b && : >a/b/c && : >end"):format(dir)))
+  assert(lfs.mkdir(dir .. "/a") and lfs.mkdir(dir .. "/a/b"))
+  spill(dir .. "/a/b/c")
+  spill(dir .. "/end")
   local _ <close> = at_last(function()
     await_all(tasks)
     while not w.closed and note(w:next()) do end
