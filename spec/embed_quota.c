@@ -222,6 +222,34 @@ static void an_event_cannot_hold_the_host(unsigned how)
     }
 }
 
+static void a_step_tells_that_it_is_spent(void)
+{
+    lull_options o = {.size = sizeof o, .preempt = LULL_PREEMPT_COUNT};
+    lull_budget b = {.size = sizeof b, .instructions = 5000};
+    lull *l = open_with(&o);
+    start(l, "for i = 1, 50000 do end"); /* alone, and set aside */
+    unsigned steps = 0;
+    int rc;
+    while ((rc = lull_step(l, &b)) == LULL_STEP_SPENT)
+        CHECK(lull_next_wake(l) == 0 && ++steps < 100);
+    CHECK(rc == LULL_STEP_DONE && steps >= 5);
+    lull_close(l, 0);
+}
+
+/* Any choice of libraries makes a runtime. */
+static void libraries_are_for_the_host_to_choose(void)
+{
+    for (unsigned i = 0; i < 2 * 13; i++) {
+        unsigned one = 1u << i % 13;
+        lull_options o = {.size = sizeof o, .libraries = i < 13 ? one : LULL_LIB_ALL & ~one};
+        lull *l = open_with(&o);
+        start(l, "say 'here'");
+        finish(l);
+        CHECK(has_said("here"));
+        lull_close(l, 0);
+    }
+}
+
 static void message_handlers_do_their_work(void)
 {
     lull_options o = {.size = sizeof o, .instructions = 1000000};
@@ -352,6 +380,8 @@ int main(void)
     for (unsigned how = LULL_PREEMPT_OFF; how <= LULL_PREEMPT_SIGNAL; how++)
         nothing_is_out_of_reach(how), an_event_cannot_hold_the_host(how);
     message_handlers_do_their_work();
+    a_step_tells_that_it_is_spent();
+    libraries_are_for_the_host_to_choose();
     a_run_is_fair_too();
     memory_is_an_error();
     descriptors_are_an_error();

@@ -180,6 +180,21 @@ static void is_a_guest(void)
     wait_for_wake();
     lull_step(l, NULL);
     CHECK(atomic_load(&calls) == 4 * 500 + 1);
+    start(l, "lull.sleep(100) say 'cancelled?'");
+    wait_for_wake();
+    lull_step(l, NULL);
+    static const char *const scripts[] = {
+        "lull.spawn(function() lull.sleep(0.001) say 'spawned' end)",
+        "event = lull.event() lull.spawn(function() event:wait() say 'set' end)",
+        "event:set()"};
+    for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++) {
+        CHECK(luaL_dostring(lull_state(l), scripts[i]) == LUA_OK); /* between two steps */
+        do {
+            wait_for_wake();
+            lull_step(l, NULL);
+        } while (i != 1 && said[0] == '\0');
+        CHECK(has_said(i == 0 ? "spawned" : i == 1 ? "" : "set"));
+    }
     lull_guest_stop(l);
     lull_close(l, 0);
 }

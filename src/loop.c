@@ -38,6 +38,8 @@ bool lull_wake(lull_loop *loop, lull_waiter *w, int status)
     w->status = status;
     list_remove(&w->link);
     list_push(&loop->ready, &w->link);
+    if (loop->dozing)
+        lull_stir(loop);
     return true;
 }
 

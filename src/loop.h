@@ -26,6 +26,7 @@ struct lull_loop {
     bool running, stopping;
     bool forever;      /* with nobody to wake it sleeps on */
     bool stepping;     /* this run is a step */
+    bool dozing;       /* somebody else sleeps in its place */
     bool spent;        /* its budget is, says who counts something else */
     unsigned ran;      /* waiters run since the selector was last asked */
     unsigned crowded;  /* looks in a row that came back full */
@@ -74,5 +75,10 @@ bool lull_io_awaited(lull_loop *loop);
 int lull_post_open(lull_loop *loop);
 void lull_post_close(lull_loop *loop);
 void lull_post_collect(lull_loop *loop, bool readable);
+
+/* step.c: has the descriptor be readable as soon as there is a reason for a step, also one
+   that lull_loop_next_wake would tell; until that, or false. */
+void lull_loop_doze(lull_loop *loop, bool dozes);
+void lull_stir(lull_loop *loop);
 
 #endif

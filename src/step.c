@@ -63,7 +63,7 @@ static int run_ready(lull_loop *loop, const lull_budget *b, int64_t start)
         if (loop->stopping)
             return LULL_STEP_STOPPED;
         if (list_empty(&loop->batch))
-            return LULL_STEP_IDLE;
+            return loop->spent ? LULL_STEP_SPENT : LULL_STEP_IDLE;
         if (ran > 0 && is_spent(loop, b, ran, start))
             return LULL_STEP_SPENT;
         lull_run_next(loop);
@@ -104,6 +104,17 @@ int64_t lull_loop_next_wake(lull_loop *loop)
     lull_refresh(loop);
     int64_t now = lull_now(loop), due = loop->timers.entries[0].key;
     return due > now ? due - now : 0;
+}
+
+void lull_loop_doze(lull_loop *loop, bool dozes)
+{
+    loop->dozing = dozes;
+}
+
+void lull_stir(lull_loop *loop)
+{
+    loop->dozing = false;
+    lull_wakeup(loop);
 }
 
 int lull_loop_descriptor(const lull_loop *loop)

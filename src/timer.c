@@ -13,7 +13,10 @@ void lull_timer_init(lull_timer *t, lull_waiter *w)
 int lull_timer_start(lull_loop *loop, lull_timer *t, int64_t deadline, int status)
 {
     t->status = status;
-    return heap_set(&loop->timers, t, deadline, loop->alloc, loop->alloc_ud);
+    int rc = heap_set(&loop->timers, t, deadline, loop->alloc, loop->alloc_ud);
+    if (loop->dozing && t->index == 1)
+        lull_stir(loop); /* it is the first, and nobody knows */
+    return rc;
 }
 
 void lull_timer_stop(lull_loop *loop, lull_timer *t)

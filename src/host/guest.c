@@ -4,6 +4,7 @@
 #include "host.h"
 
 #include "apart.h"
+#include "loop.h"
 
 int lull_guest_start(lull *l, void (*wake)(void *ud), void *ud)
 {
@@ -20,19 +21,25 @@ int lull_guest_start(lull *l, void (*wake)(void *ud), void *ud)
 
 void lull_guest_stop(lull *l)
 {
-    if (l->guest != NULL)
+    if (l->guest != NULL) {
+        lull_loop_doze(l->loop, false);
         sys_vigil_stop(l->guest);
+    }
     l->guest = NULL;
 }
 
 void lull_guest_arm(lull *l)
 {
-    if (l->guest != NULL)
-        sys_vigil_arm(l->guest, lull_next_wake(l));
+    if (l->guest == NULL)
+        return;
+    sys_vigil_arm(l->guest, lull_next_wake(l));
+    lull_loop_doze(l->loop, true);
 }
 
 void lull_guest_disarm(lull *l)
 {
-    if (l->guest != NULL)
-        sys_vigil_disarm(l->guest);
+    if (l->guest == NULL)
+        return;
+    lull_loop_doze(l->loop, false);
+    sys_vigil_disarm(l->guest);
 }

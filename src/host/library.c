@@ -271,7 +271,8 @@ int lull_open_libraries(lua_State *L)
     unsigned libraries = l->options.libraries, flags = l->options.flags;
     bool known = lull_pushruntime(L) != NULL; /* require "lull" has been before us */
     open_lua(L, libraries);
-    bool replace = (l->own || (flags & LULL_REPLACE)) && has_global(L, "require");
+    bool replace = (l->own || (flags & LULL_REPLACE)) && has_global(L, "require") &&
+                   has_global(L, "pcall");
     if (!replace && !known)
         open_private(L);
     luaL_requiref(L, "lull", luaopen_lull, !l->own && (flags & LULL_GLOBAL));
