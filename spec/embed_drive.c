@@ -133,7 +133,9 @@ static void reports_a_deadlock_in_a_run_and_not_in_a_step(void)
     CHECK(step(l) == LULL_STEP_IDLE);
     CHECK(lull_run(l) == -EDEADLK && lull_take_failure(l, &f));
     CHECK(strstr(f.message, "deadlock") && strstr(f.message, "script:1"));
-    CHECK(lull_task_count(l) == 1);
+    CHECK(lull_run(l) == -EDEADLK && lull_task_count(l) == 1);
+    start(l, "say 'on'");
+    CHECK(step(l) == LULL_STEP_IDLE && has_said("on"));
     lull_close(l, 0);
 }
 

@@ -222,6 +222,22 @@ static void an_event_cannot_hold_the_host(unsigned how)
     }
 }
 
+static void hook(lua_State *L, lua_Debug *ar)
+{
+    (void)L, (void)ar;
+}
+
+static void a_hook_of_the_host_comes_back(void)
+{
+    lull_options o = {.size = sizeof o, .preempt = LULL_PREEMPT_COUNT};
+    lua_State *L = luaL_newstate();
+    lull *l;
+    lua_sethook(L, hook, LUA_MASKCOUNT, 77);
+    CHECK(lull_attach(&l, L, &o) == 0 && lua_gethook(L) != hook && lull_close(l, 0) == 0);
+    CHECK(lua_gethook(L) == hook && lua_gethookcount(L) == 77);
+    lua_close(L);
+}
+
 static void a_step_tells_that_it_is_spent(void)
 {
     lull_options o = {.size = sizeof o, .preempt = LULL_PREEMPT_COUNT};
@@ -380,6 +396,7 @@ int main(void)
     for (unsigned how = LULL_PREEMPT_OFF; how <= LULL_PREEMPT_SIGNAL; how++)
         nothing_is_out_of_reach(how), an_event_cannot_hold_the_host(how);
     message_handlers_do_their_work();
+    a_hook_of_the_host_comes_back();
     a_step_tells_that_it_is_spent();
     libraries_are_for_the_host_to_choose();
     a_run_is_fair_too();

@@ -35,6 +35,8 @@ struct watch {
     lull_waiter teller; /* tells of who was set aside, outside of him */
     lull_task told;   /* of whom, until the teller has run; or 0 */
     struct sys_alarm *alarm;
+    lua_Hook before;  /* the host's own, on the main state */
+    int mask, count;
 };
 
 /* ---- setting aside --------------------------------------------------------------- */
@@ -275,6 +277,9 @@ int lull_open_watch_of(lull *l)
         return sys_alarm_new(&w->alarm, l->options.preempt_signal, catch);
     l->rt->hook = counted;
     lua_sethook(l->L, counted, LUA_MASKCOUNT, CHUNK); /* coroutines inherit it */
+    w->before = lua_gethook(l->main);
+    w->mask = lua_gethookmask(l->main);
+    w->count = lua_gethookcount(l->main);
     lua_sethook(l->main, counted, LUA_MASKCOUNT, CHUNK);
     return 0;
 }
@@ -288,7 +293,7 @@ void lull_close_watch_of(lull *l)
     if (w->alarm != NULL)
         sys_alarm_free(w->alarm);
     else if (l->main != NULL && lua_gethook(l->main) == counted)
-        lua_sethook(l->main, NULL, 0, 0);
+        lua_sethook(l->main, w->before, w->mask, w->count);
     lull_forget(&w->teller);
     if (l->loop != NULL)
         lull_loop_probe(l->loop, NULL);

@@ -1,6 +1,7 @@
 /* What the host is told: errors that nobody looks at, by its callback or, where it has
    none, kept until a step has come back; and tasks that run for too long. */
 #include "host.h"
+#include "loop.h"
 
 #define NO_MEMORY "not enough memory" /* as Lua says it */
 
@@ -107,7 +108,8 @@ void lull_tell_host(lua_State *L, lull *l, int i)
     luaL_checkstack(L, 20, NULL);
     if (l->options.on_error == NULL) {
         l->failed = true;
-        lull_loop_stop(l->loop);
+        if (l->loop->running) /* else it would be the next run that stops */
+            lull_loop_stop(l->loop);
     }
     bool told = call_protected(L, find_words, &s, i, 3);
     s.f.traceback = told ? lua_tostring(L, -1) : NULL;
