@@ -38,12 +38,14 @@ end
 describe("signal.wait", function()
   it("is what a task is told to wait in that does nothing else", function()
     run(function()
-      local tasks = {lull.spawn(signal.wait, "SIGUSR1"), lull.spawn(lull.sleep, 5),
-                     lull.spawn(process.run, {"sleep", "5"})}
-      lull.sleep(0.05)
+      local tasks = {lull.spawn(signal.wait, "SIGUSR1"), lull.spawn(lull.sleep, 50),
+                     lull.spawn(process.run, {"sleep", "50"})}
       for i, name in ipairs {"signal.wait", "lull.sleep", "process.run"} do
-        assert.truthy(tostring(tasks[i]):find("(waiting: " .. name .. ")", 1, true),
-          tostring(tasks[i]))
+        local words = "(waiting: " .. name .. ")"
+        repeat -- the program is started first, and that is waited for elsewhere
+          lull.sleep(0.001)
+        until tostring(tasks[i]):find(words, 1, true) or tasks[i]:done()
+        assert.truthy(tostring(tasks[i]):find(words, 1, true), tostring(tasks[i]))
         tasks[i]:close()
       end
     end, real)
