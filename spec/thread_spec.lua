@@ -544,9 +544,9 @@ describe("a thread", function()
 
   it("is a failure of the world where no thread can be had", function()
     local out, err = helper.execute {"sh", "-c", ([[
-      ulimit -s 65536
-      ulimit -v 4000000
-      exec %s -e '
+      ulimit -s 1048576 # a gigabyte for each thread, and room for fifteen and a half
+      ulimit -v 16300000
+      MALLOC_ARENA_MAX=1 exec %s -e '
         local t, list, message, code = lull.thread, {}
         repeat
           local x
