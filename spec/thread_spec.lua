@@ -513,9 +513,12 @@ describe("a thread", function()
 
   it("is left to itself, and this is told, when it is stuck in C", function()
     local reports = {}
+    local dir <close> = helper.tempdir()
     helper.run(function()
-      local t = thread.spawn(function() os.execute "sleep 4" end)
-      lull.sleep(0.05)
+      local t = thread.spawn(function(path)
+        os.execute(": >" .. path .. "; exec sleep 4")
+      end, dir.path .. "/begun")
+      while not io.open(dir.path .. "/begun") do lull.sleep(0.001) end
       t:close()
       assert.is_true(t:done())
     end, {real = true, reports = reports})

@@ -79,17 +79,25 @@ describe("limits that begin after a computation", function()
     return "in time"
   end
 
+  -- A machine that is busy may need longer; that is looked up where the loop does not.
+  local function not_early(start, result)
+    assert.is_true(result == "in time" or lull.time() - start >= 0.25)
+  end
+
   it("do not end early", function()
     run(function()
       compute()
-      assert.equal("in time", (lull.timeout(0.25, few_turns)))
+      not_early(lull.time(), (lull.timeout(0.25, few_turns)))
       compute()
-      assert.equal("in time", (lull.scope(0.25, few_turns)))
-      lull.scope(function(s)
+      not_early(lull.time(), (lull.scope(0.25, few_turns)))
+      local start
+      local result = lull.scope(function(s)
         compute()
+        start = lull.time()
         s:timeout(0.25)
-        assert.equal("in time", few_turns())
+        return few_turns()
       end)
+      not_early(start, result)
     end, {real = true})
   end)
 
