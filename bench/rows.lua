@@ -32,7 +32,8 @@ local function echo(r)
   if not one_core and #cores < 2 then r.missing = "one core only" end
   function r.sample(side, scale)
     local seconds = scale < 1 and 0.3 or 2
-    local details = measure.load(r[side] or servers[side], one_core and cores[1] or cores[2],
+    local server, core = r[side] or servers[side], one_core and cores[1] or cores[2]
+    local details = measure.load(server, core,
       ("--connections %d --size %d --warmup %.2f --seconds %.2f"):format(r.connections,
         r.size, seconds / 4, seconds))
     local busy = details.busy + (one_core and details.load_busy or 0)
@@ -52,12 +53,12 @@ echo { id = "echo-64x1000", title = "echo 64 B, 1000 connections", size = 64,
 echo { id = "echo-16kx64", title = "echo 16 KiB, 64 connections", size = 16384,
   connections = 64, least = 0.75 }
 
-echo { id = "relay", title = "relay 1 MiB, 8 connections", size = 1 << 20, connections = 8,
-  least = 0.95, lull = lull .. " bench/relay.lua" }
+echo { id = "relay", title = "relay 1 MiB, 8 connections", size = 1 << 20,
+  connections = 8, least = 0.95, lull = lull .. " bench/relay.lua" }
 echo { id = "io_uring-64x64", title = "echo 64 B, 64 connections, io_uring", size = 64,
   connections = 64, least = 1, lull = lull .. " --selector=io_uring bench/echo.lua" }
-echo { id = "io_uring-64x1000", title = "echo 64 B, 1000 connections, io_uring", size = 64,
-  connections = 1000, lull = lull .. " --selector=io_uring bench/echo.lua" }
+echo { id = "io_uring-64x1000", title = "echo 64 B, 1000 connections, io_uring",
+  size = 64, connections = 1000, lull = lull .. " --selector=io_uring bench/echo.lua" }
 
 row { id = "idle-connection", title = "idle connection, RSS of the server",
   unit = "bytes", rounds = 3,

@@ -69,9 +69,15 @@ int lull_park_raw(lua_State *L, struct runtime *rt, lua_KContext ctx, lua_KFunct
     return yield(L, rt, ctx, k);
 }
 
+int lull_park_in(lua_State *L, struct runtime *rt, lua_KFunction k)
+{
+    rt->parked = L;
+    return yield(L, rt, (lua_KContext)k, resumed);
+}
+
 int lull_park(lua_State *L, lua_KFunction k)
 {
-    return lull_park_raw(L, lull_runtime(L), (lua_KContext)k, resumed);
+    return lull_park_in(L, lull_runtime(L), k);
 }
 
 int lull_turn(lua_State *L, struct runtime *rt, lua_KFunction k)

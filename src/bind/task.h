@@ -22,7 +22,8 @@ static inline bool lull_may(lua_State *L, struct runtime *rt)
 }
 int lull_enter_slowly(lua_State *L, struct runtime *rt, lua_KFunction k);
 
-/* lull_park with a continuation that looks at the scope itself. */
+int lull_park_in(lua_State *L, struct runtime *rt, lua_KFunction k); /* lull_park */
+/* The same with a continuation that looks at the scope itself. */
 int lull_park_raw(lua_State *L, struct runtime *rt, lua_KContext ctx, lua_KFunction k);
 int lull_turn(lua_State *L, struct runtime *rt, lua_KFunction k); /* lets others run */
 /* The same for one who goes on although his scope is cancelled: k need not look at it,

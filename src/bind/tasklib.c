@@ -46,7 +46,7 @@ static int begin_sleep(lua_State *L, struct runtime *rt, lua_Number seconds)
 {
     if (!(seconds > 0)) {
         lull_wait_turn(rt->loop, &rt->task->waiter);
-        return lull_park(L, slept);
+        return lull_park_in(L, rt, slept);
     }
     lull_wait(&rt->task->waiter);
     return lull_await(L, after(rt->loop, seconds), slept);
