@@ -204,6 +204,7 @@ describe("lull.stdin and lull.stdout", function()
         "sh", dir.path .. "/fifo", helper.interpreter(), path},
         {stdout = "pipe", stdin = "null"})
       assert.equal("", p.stdout:read "a")
+      assert.equal(0, p:wait()) -- or it may have the named pipe open yet
       local q <close> = spawn({"sh", "-c",
         'exec 3<&0; cat <&3 > "$1" & exec "$2" "$3" < "$1"',
         "sh", dir.path .. "/fifo", helper.interpreter(), path},
