@@ -668,7 +668,7 @@ describe("serve", function()
   it("waits and goes on when descriptors run out", function()
     local out, err, code = helper.child([[
       if not arg[1] then
-        local line = ("ulimit -n 40; exec '%s' '%s' again"):format(arg[-1], arg[0])
+        local line = ("ulimit -n 50; exec '%s' '%s' again"):format(arg[-1], arg[0])
         os.exit(select(3, os.execute(line)))
       end
       local net = require "lull.net"
