@@ -251,6 +251,7 @@ end)
 
 describe("short of memory", function()
   it("raises or fails, and has lost nothing", function()
+    if os.getenv "ASAN_OPTIONS" then return skip "address space is needed here" end
     local dir <close> = helper.tempdir()
     local text = ("0123456789"):rep(2000000)
     dir:write("file", text)
@@ -270,7 +271,7 @@ describe("short of memory", function()
       until piece == ""
       print(n == 150 << 20)
     ]])
-    if os.getenv "ASAN_OPTIONS" or out == "" then
+    if out == "" then
       return skip("address space cannot be limited here " .. err:sub(1, 60))
     end
     assert.equal("0\ntrue\n", out:gsub("^ENOMEM\n", ""):gsub("^not enough memory\n", ""))

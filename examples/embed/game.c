@@ -92,18 +92,19 @@ static const char scripts[] =
 
 /* ---- what the scripts can call ----------------------------------------------------- */
 
-/* A script may outlive its NPC: it cleans up. */
+/* A script may outlive its NPC: it cleans up, or was set aside in the midst of a line and
+   moves a ghost until it comes to its next await. */
 struct handle {
     struct npc *npc;
     unsigned life;
 };
 
+static struct npc ghost;
+
 static struct npc *to_npc(lua_State *L, int i)
 {
     struct handle *h = luaL_checkudata(L, i, "npc");
-    if (h->npc->life != h->life)
-        luaL_error(L, "this NPC is dead");
-    return h->npc;
+    return h->npc->life == h->life ? h->npc : &ghost;
 }
 
 static int npc_walk(lua_State *L)
