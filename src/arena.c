@@ -39,7 +39,7 @@ enum {
     ROOM = SLAB - UNIT, /* malloc needs the rest to lay slab beside slab */
     CARVED = 1024,     /* bytes that are made blocks at a time */
     SPARE = 8,         /* empty slabs that are kept */
-    HEAP = 512         /* so many given back are worth a word with the system */
+    HEAP = 512         /* so many given back may be worth a word with the system */
 };
 
 struct block {
@@ -61,7 +61,8 @@ struct arena {
     struct slab *current[SIZES]; /* the first with room, or the empty one */
     lull_list rings[SIZES];
     struct slab *spare[SPARE];
-    unsigned spares, returned;
+    unsigned spares;
+    size_t slabs, returned; /* how many there are, and went since the system was told */
 };
 
 /* Has no room and no ring, and is never written to: it saves every allocation a
@@ -77,7 +78,8 @@ struct arena *arena_new(void)
         a->current[i] = &none;
         list_init(&a->rings[i]);
     }
-    a->spares = a->returned = 0;
+    a->spares = 0;
+    a->slabs = a->returned = 0;
     return a;
 }
 
@@ -118,6 +120,7 @@ static struct slab *new_slab(struct arena *a, unsigned i)
         memory = a->spare[--a->spares];
     else if (posix_memalign(&memory, SLAB, ROOM) != 0)
         return NULL;
+    a->slabs++;
     struct slab *s = memory;
     *s = (struct slab){.fresh = FIRST, .size = (i + 1) * UNIT};
     list_push(&a->rings[i], &s->link);
@@ -168,13 +171,16 @@ SELDOM static void review(struct arena *a, struct slab *s)
     if (s->used > 0 || s == a->current[i])
         return;
     list_remove(&s->link);
+    a->slabs--;
     if (a->spares < SPARE) {
         a->spare[a->spares++] = s;
         return;
     }
     free(s);
-    if (++a->returned % HEAP == 0)
-        trim();
+    if (++a->returned < HEAP || a->returned < a->slabs) /* it takes its time */
+        return;
+    a->returned = 0;
+    trim();
 }
 
 static inline void give(struct arena *a, void *ptr)
