@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sys.h"
+
 /* uservalues of the runtime */
 enum { HELD = 1, EXTRAS, KNOWN, USERVALUES = KNOWN };
 
@@ -27,6 +29,7 @@ static int runtime_gc(lua_State *L)
     rt->owned = NULL;
     rt->owned_size = 0;
     lull_close_pipe(rt);
+    sys_tls_free_all(&rt->tls);
     if (rt->scratch) {
         void *ud;
         lua_Alloc alloc = lua_getallocf(L, &ud);
@@ -53,6 +56,7 @@ static void newruntime(lua_State *L)
 {
     struct runtime *rt = lua_newuserdatauv(L, sizeof *rt, USERVALUES);
     memset(rt, 0, sizeof *rt);
+    list_init(&rt->tls);
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, runtime_gc);
     lua_setfield(L, -2, "__gc");

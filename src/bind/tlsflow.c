@@ -14,7 +14,7 @@ int lull_tls_begin(struct stream *s, struct sys_tls_context *c, const char *name
                    const char *key)
 {
     struct sys_tls *t = NULL;
-    int rc = sys_tls_new(&t, c, &s->io);
+    int rc = sys_tls_new(&t, c, &s->io, &s->rt->tls);
     if (rc == 0 && name)
         rc = sys_tls_expect(t, name, key);
     if (rc < 0) {

@@ -30,15 +30,21 @@ void sys_tls_stamp(const char *path, char out[SYS_STAMP])
     *out = '\0';
 }
 
-int sys_tls_new(struct sys_tls **out, struct sys_tls_context *c, lull_io *io)
+int sys_tls_new(struct sys_tls **out, struct sys_tls_context *c, lull_io *io,
+                lull_list *list)
 {
-    (void)out, (void)c, (void)io;
+    (void)out, (void)c, (void)io, (void)list;
     return -ENOSYS;
 }
 
 void sys_tls_close(struct sys_tls *t)
 {
     (void)t;
+}
+
+void sys_tls_free_all(lull_list *list)
+{
+    (void)list;
 }
 
 void sys_tls_free(struct sys_tls *t)

@@ -323,12 +323,15 @@ bool sys_tls_verifies(const struct sys_tls_context *c); /* is the host's name ch
 /* What changes when a file is replaced; "" when there is none. */
 void sys_tls_stamp(const char *path, char out[SYS_STAMP]);
 
-/* A connection on io, which has its descriptor before the first call that takes a loop. */
+/* A connection on io, which has its descriptor before the first call that takes a loop.
+   It stands in list until it is freed. */
 struct sys_tls;
 struct buffer;
-int sys_tls_new(struct sys_tls **out, struct sys_tls_context *c, lull_io *io);
+int sys_tls_new(struct sys_tls **out, struct sys_tls_context *c, lull_io *io,
+                lull_list *list);
 void sys_tls_close(struct sys_tls *t); /* only why and free may follow */
 void sys_tls_free(struct sys_tls *t);
+void sys_tls_free_all(lull_list *list);
 
 /* Takes what was received already; it comes before what io receives. */
 void sys_tls_feed(struct sys_tls *t, struct buffer *early);

@@ -131,13 +131,15 @@ static int attach(struct sys_tls *t)
     return 0;
 }
 
-int sys_tls_new(struct sys_tls **out, struct sys_tls_context *c, lull_io *io)
+int sys_tls_new(struct sys_tls **out, struct sys_tls_context *c, lull_io *io,
+                lull_list *list)
 {
     struct sys_tls *t = c->alloc(c->ud, NULL, 0, sizeof *t);
     if (t == NULL)
         return -ENOMEM;
     *t = (struct sys_tls){.context = c, .io = io, .alloc = c->alloc, .ud = c->ud};
     c->references++;
+    list_push(list, &t->link);
     int rc = attach(t);
     if (rc < 0)
         sys_tls_free(t);
@@ -177,7 +179,14 @@ void sys_tls_close(struct sys_tls *t)
 void sys_tls_free(struct sys_tls *t)
 {
     sys_tls_close(t);
+    list_remove(&t->link);
     t->alloc(t->ud, t, sizeof *t, 0);
+}
+
+void sys_tls_free_all(lull_list *list)
+{
+    while (!list_empty(list))
+        sys_tls_free(container_of(list->next, struct sys_tls, link));
 }
 
 void sys_tls_feed(struct sys_tls *t, struct buffer *early)

@@ -24,6 +24,7 @@ struct sys_tls_context {
 };
 
 struct sys_tls {
+    lull_list link; /* in the list that it was made for */
     SSL *ssl; /* NULL: closed */
     struct sys_tls_context *context;
     lull_alloc alloc;
