@@ -81,10 +81,10 @@ static void call_back(lua_State *L, struct runtime *rt, lull_future *f, int i)
     lua_pop(L, 1);
 }
 
-int lull_settle(lua_State *L, struct runtime *rt, int i, unsigned state, int n)
+/* The same with the future, which stands at i > 0, at hand. */
+static int settle(lua_State *L, struct runtime *rt, lull_future *f, int i, unsigned state,
+                  int n)
 {
-    i = lua_absindex(L, i);
-    lull_future *f = lua_touserdata(L, i);
     lull_loop *loop = lull_loop_of(rt, f);
     if (f->state != 0 || (f->loop != 0 && loop == NULL)) {
         lua_pop(L, n);
@@ -105,9 +105,14 @@ int lull_settle(lua_State *L, struct runtime *rt, int i, unsigned state, int n)
     return 0;
 }
 
-static int set(lua_State *L, struct runtime *rt, unsigned state, int n)
+int lull_settle(lua_State *L, struct runtime *rt, int i, unsigned state, int n)
 {
-    int rc = lull_settle(L, rt, 1, state, n);
+    return settle(L, rt, lua_touserdata(L, i), lua_absindex(L, i), state, n);
+}
+
+static int set(lua_State *L, struct runtime *rt, lull_future *f, unsigned state, int n)
+{
+    int rc = settle(L, rt, f, 1, state, n);
     if (rc == -EALREADY)
         return luaL_error(L, "the future is done already");
     if (rc < 0)
@@ -119,17 +124,18 @@ static int set(lua_State *L, struct runtime *rt, unsigned state, int n)
 static int set_result(lua_State *L)
 {
     struct runtime *rt = lull_runtime(L);
-    lull_check(L, rt, 1, LULL_FUTURE);
-    return set(L, rt, LULL_RESULT, lua_gettop(L) - 1);
+    lull_future *f = lull_check(L, rt, 1, LULL_FUTURE);
+    return set(L, rt, f, LULL_RESULT, lua_gettop(L) - 1);
 }
 
 /* future:set_error (err) */
 static int set_error(lua_State *L)
 {
-    lull_check(L, lull_runtime(L), 1, LULL_FUTURE);
+    struct runtime *rt = lull_runtime(L);
+    lull_future *f = lull_check(L, rt, 1, LULL_FUTURE);
     luaL_argcheck(L, !lua_isnoneornil(L, 2), 2, "an error value expected");
     lua_settop(L, 2);
-    return set(L, lull_runtime(L), LULL_ERROR, 1);
+    return set(L, rt, f, LULL_ERROR, 1);
 }
 
 /* future:cancel ([reason]) -> boolean */
@@ -212,10 +218,11 @@ int lull_pushoutcome(lua_State *L, struct runtime *rt, int i)
 /* future:result () -> values */
 static int result(lua_State *L)
 {
-    lull_future *f = checkfuture(L, 1);
+    struct runtime *rt = lull_runtime(L);
+    lull_future *f = checkfuture_in(L, rt, 1);
     if (f->state == 0)
         return luaL_error(L, "the future is not done");
-    return lull_pushoutcome(L, lull_runtime(L), 1);
+    return push_outcome(L, rt, f, 1);
 }
 
 /* future:error () -> err | nil */
