@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-enum { ENTRIES = 1024, ANSWERS = 16384, BUFFERS = 4096, SIZE = 2048, FILES = 65536 };
+enum { ENTRIES = 1024, ANSWERS = 16384, BUFFERS = 1024, SIZE = 16384, FILES = 65536 };
 enum { ACCEPT, RECEIVE, SEND }; /* the low bits of what a request is called */
 
 /* Replies that wait for the one before them, as a chain of buffers. */
