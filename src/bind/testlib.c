@@ -65,7 +65,8 @@ static int census(lua_State *L)
     return 1;
 }
 
-/* descriptors () -> {[fd] = what it is open on}: all of this process, also of others. */
+/* descriptors () -> {[fd] = what it is open on}: all of this process, also of others.
+   What is closed while they are told, by a finalizer perhaps, is left out. */
 static int descriptors(lua_State *L)
 {
     int n = sys_descriptors(NULL, 0);
@@ -76,7 +77,9 @@ static int descriptors(lua_State *L)
     lua_newtable(L);
     for (int i = 0; i < now && i < n; i++) {
         char target[SYS_TARGET];
-        lua_pushstring(L, sys_target(list[i], target));
+        if (*sys_target(list[i], target) == '\0')
+            continue;
+        lua_pushstring(L, target);
         lua_rawseti(L, -2, list[i]);
     }
     return 1;
