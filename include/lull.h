@@ -12,7 +12,8 @@
    thread at a time; what may be called from another says so.  Structs that begin with
    `size` grow at their end: set it to sizeof, zero the rest, and fill in what you need.
    The library never exits, prints, forks, installs a signal handler or starts a thread
-   unasked, and has no global state. */
+   unasked.  Runtimes share nothing but what the process has once: its signals, for those
+   who ask for them. */
 #ifndef LULL_H
 #define LULL_H
 

@@ -344,7 +344,11 @@ static void a_sandbox_has_no_way_out(void)
              "assert(load 'return 1'() == 1) "
              "assert(load('return x', 'n', 't', {x = 2})() == 2) "
              "assert(not pcall(setmetatable, {}, {__gc = print})) "
-             "assert(getmetatable(setmetatable({}, {__index = _G}))) say 'safe'");
+             "assert(getmetatable(setmetatable({}, {__index = _G}))) "
+             "for _, object in ipairs{lull.event(), lull.lock(), lull.condition(), "
+             "lull.semaphore(1), lull.barrier(1), lull.queue(), lull.lifo_queue(), "
+             "lull.priority_queue(), lull.task_local(), lull.defer(print)} do "
+             "assert(object.__index == nil, tostring(object)) end say 'safe'");
     finish(l);
     CHECK(has_said("safe"));
     start(l, "local q = lull.queue() lull.spawn(q.put, q, 'x') say(q:get()) "

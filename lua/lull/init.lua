@@ -1,6 +1,7 @@
 -- The table of `require "lull"`: what a script sees.  The core in C gives tasks, futures,
 -- scopes and loops; here is the comfort on top, in plain Lua.
 local arguments = require "lull.arguments"
+local class = require "lull.class"
 local core = require "lull.core"
 
 local lull = {
@@ -78,8 +79,8 @@ function lull.every(period)
   end
 end
 
-local Deferred = { __name = "Deferred" }
-Deferred.__index = Deferred
+local Deferred = class "Deferred"
+
 function Deferred:close()
   local fn = self.fn
   self.fn = nil

@@ -1,10 +1,10 @@
 -- Task locals: variables of which every task has its own, and begins with what its
 -- spawner had.  The values of a task are a table that is never changed: setting copies
 -- it, spawning shares it.
+local class = require "lull.class"
 local core = require "lull.core"
 
-local Local = { __name = "TaskLocal" }
-Local.__index = Local
+local Local = class "TaskLocal"
 
 local NIL = {} -- stands for a nil that was set
 

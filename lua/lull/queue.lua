@@ -4,6 +4,7 @@
 -- not given the item but a promise of one, and a promise that is refused, because its
 -- task was cancelled, goes to the next in line: so items are never under way, where they
 -- could be lost or lose their place.  What is promised no longer counts in the size.
+local class = require "lull.class"
 local core = require "lull.core"
 
 local enter, new_lot, fail, compare = core.enter, core.lot, core.fail, core.compare
@@ -181,10 +182,10 @@ end
 
 -- A queue with the store that push and pop keep in it.
 local function new_class(name)
-  local class = { name = name, __name = name }
-  for key, value in pairs(Queue) do class[key] = value end
-  class.__index = class
-  return class
+  local queue = class(name)
+  queue.name = name
+  for key, value in pairs(Queue) do queue[key] = value end
+  return queue
 end
 
 -- A window that moves through a table, back to its beginning whenever it is empty.
@@ -292,16 +293,16 @@ end
 
 -- ---- making them ----------------------------------------------------------------------
 
-local function new(class, limit)
+local function new(kind, limit)
   local integer = math.tointeger(limit == nil and 0 or tonumber(limit))
   if type(limit) == "string" or not integer or integer < 0 then
-    error(("bad argument #1 to '%s' (a size, 0 or more, expected)"):format(class.name), 3)
+    error(("bad argument #1 to '%s' (a size, 0 or more, expected)"):format(kind.name), 3)
   end
   return setmetatable({
     limit = integer > 0 and integer or math.huge,
     stored = 0, promised = 0, unfinished = 0, closed = false,
     store = {}, first = 1, last = 0,
-  }, class)
+  }, kind)
 end
 
 local queues = {}

@@ -5,18 +5,13 @@
 -- again, so nobody can come in between, and nothing is left for a wake-up to miss.  Who
 -- was granted something and is cancelled before he runs refuses it: it goes to the next.
 -- What must not fail after a wait, as making a guard, is done before it.
+local class = require "lull.class"
 local core = require "lull.core"
 
 local enter, new_lot, shield = core.enter, core.lot, core.shield
 local EVERYBODY = math.maxinteger
 
 local sync = {}
-
-local function new_class(name)
-  local class = { __name = name }
-  class.__index = class
-  return class
-end
 
 -- Returns n, an integer that is no less than `least`, or raises for the caller's caller.
 local function check_count(n, least, argument, name)
@@ -39,8 +34,8 @@ end
 
 -- guard: nil while free; the guard of the holder; true from the release that hands the
 -- lock over until the next in line runs.
-local Lock = new_class "Lock"
-local Guard = new_class "Guard"
+local Lock = class "Lock"
+local Guard = class "Guard"
 
 local function hand_over(lock)
   local lot = lock.lot
@@ -103,7 +98,7 @@ end
 -- ---- event ----------------------------------------------------------------------------
 
 -- values: packed, or false for none; nil while the event is not set.
-local Event = new_class "Event"
+local Event = class "Event"
 
 function sync.event()
   return setmetatable({}, Event)
@@ -153,7 +148,7 @@ end
 
 -- ---- condition ------------------------------------------------------------------------
 
-local Condition = new_class "Condition"
+local Condition = class "Condition"
 
 function sync.condition(lock)
   if lock ~= nil and getmetatable(lock) ~= Lock then
@@ -232,8 +227,8 @@ end
 -- ---- semaphore ------------------------------------------------------------------------
 
 -- free: permits that nobody has; while anybody waits there are none.
-local Semaphore = new_class "Semaphore"
-local Permit = new_class "Permit"
+local Semaphore = class "Semaphore"
+local Permit = class "Permit"
 
 function sync.semaphore(n, max)
   n = check_count(n, 0, 1, "semaphore")
@@ -304,7 +299,7 @@ end
 
 -- ---- barrier --------------------------------------------------------------------------
 
-local Barrier = new_class "Barrier"
+local Barrier = class "Barrier"
 
 function sync.barrier(n)
   n = check_count(n, 1, 1, "barrier")
