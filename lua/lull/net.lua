@@ -1,5 +1,6 @@
 -- Connecting and listening: which address is tried when, and for how long.  The
 -- objects are made in C; how a listener serves is told in lull.serve.
+local address = require "lull.address"
 local arguments = require "lull.arguments"
 local connect = require "lull.connect"
 local core = require "lull.core"
@@ -114,23 +115,17 @@ end
 
 -- ---- listening ----------------------------------------------------------------------
 
-local function listen_on(address, port, opts, context)
-  local socket <close>, message, code = core.socket(address.family)
+local function listen_on(place, port, opts, context)
+  local socket <close>, message, code = core.socket(place.family)
   if not socket then return nil, message, code end
   socket:setoption("reuseaddr", opts.reuse_address ~= false)
   local ok = true
   if opts.reuse_port then ok, message, code = socket:setoption("reuseport", true) end
-  if ok then ok, message, code = socket:bind(address.host, port) end
+  if ok then ok, message, code = socket:bind(place.host, port) end
   if ok then ok, message, code = socket:listen(opts.backlog or BACKLOG) end
   if not ok then return nil, message, code end
   return core.listener(socket, opts, context or nil)
 end
-
--- "*" is every address of this machine: of both families where the system has both.
-local everywhere = {
-  { host = "::", family = "inet6" }, { host = "0.0.0.0", family = "inet" },
-}
-local not_here = { EAFNOSUPPORT = true, EADDRNOTAVAIL = true }
 
 -- On the first address of the host that this machine has.
 function net.listen(host, port, opts)
@@ -140,14 +135,7 @@ function net.listen(host, port, opts)
   check_backlog("listen", opts)
   local context, why, reason = secure.server("listen", opts)
   if context == nil then return nil, why, reason end
-  local addresses, message, code = core.resolve(host, "any", nil, opts)
-  if not addresses then return nil, message, code end
-  local listener
-  for _, address in ipairs(host == "*" and everywhere or addresses) do
-    listener, message, code = listen_on(address, port, opts, context)
-    if listener or not not_here[code] then break end
-  end
-  return listener, message, code
+  return address.ours(host, nil, opts, listen_on, port, opts, context)
 end
 
 local function listen_at(path, opts, context)
@@ -210,27 +198,13 @@ end
 
 local Socket = core.methods.Socket
 
--- The Sockets of C know numbers only; where they were given a name, method is called
--- with each of its addresses until that works.
-local function with_name(socket, method, host, port)
-  local addresses, ok, message, code
-  addresses, message, code = core.resolve(host, socket:family())
-  if not addresses then return nil, message, code end
-  for _, address in ipairs(addresses) do
-    ok, message, code = method(socket, address.host, port)
-    if ok then return ok end
-  end
-  return nil, message, code
-end
-
+-- method(socket, host, port), made to take names as well.
 local function resolving(method)
   return function(socket, host, port)
     local ok, message, code = method(socket, host, port)
     if ok then return ok end
     if code ~= "EAI_NONAME" then return nil, message, code end
-    local limit = socket:timeout()
-    if limit then return core.timeout(limit, with_name, socket, method, host, port) end
-    return with_name(socket, method, host, port)
+    return address.by_name(socket, socket:family(), method, host, port)
   end
 end
 
@@ -242,8 +216,9 @@ function Socket:sendto(data, host, port)
   local count, message, code = sendto(self, data, host, port)
   if count then return count end
   if code ~= "EAI_NONAME" then return nil, message, code end
-  local function send(socket, address) return sendto(socket, data, address, port) end
-  return resolving(send)(self, host)
+  return address.by_name(self, self:family(), function(socket, number)
+    return sendto(socket, data, number, port)
+  end, host)
 end
 
 return net

@@ -1,5 +1,6 @@
 -- UDP: where a Datagram is bound, what its options are, and names in place of addresses.
 -- The object itself is made in C: a Socket that carries packets.
+local address = require "lull.address"
 local core = require "lull.core"
 
 local udp = {}
@@ -8,24 +9,10 @@ local Datagram = core.methods.Datagram
 
 -- ---- names ----------------------------------------------------------------------------
 
--- Calls method with each address of the host until that works.
-local function with_name(datagram, method, host, port)
-  local family = datagram:family()
-  if family == "inet6" and not datagram:getoption "v6only" then family = "any" end
-  local addresses, ok, message, code
-  addresses, message, code = core.resolve(host, family)
-  if not addresses then return nil, message, code end
-  for _, address in ipairs(addresses) do
-    ok, message, code = method(datagram, address.host, port)
-    if ok then return ok end
-  end
-  return nil, message, code
-end
-
-local function resolving(datagram, method, host, port)
-  local limit = datagram:timeout()
-  if limit then return core.timeout(limit, with_name, datagram, method, host, port) end
-  return with_name(datagram, method, host, port)
+-- Of which family a name's addresses may be.
+local function family(datagram)
+  local own = datagram:family()
+  return own == "inet6" and not datagram:getoption "v6only" and "any" or own
 end
 
 local connect, sendto = Datagram.connect, Datagram.sendto
@@ -34,16 +21,16 @@ function Datagram:connect(host, port)
   local ok, message, code = connect(self, host, port)
   if ok then return ok end
   if code ~= "EAI_NONAME" then return nil, message, code end
-  return resolving(self, connect, host, port)
+  return address.by_name(self, family(self), connect, host, port)
 end
 
 function Datagram:sendto(data, host, port)
   local ok, message, code = sendto(self, data, host, port)
   if ok then return ok end
   if code ~= "EAI_NONAME" then return nil, message, code end
-  return resolving(self, function(to, address, number)
-    return sendto(to, data, address, number)
-  end, host, port)
+  return address.by_name(self, family(self), function(datagram, number)
+    return sendto(datagram, data, number, port)
+  end, host)
 end
 
 -- ---- making one -----------------------------------------------------------------------
@@ -75,39 +62,21 @@ local function set_all(datagram, opts)
 end
 
 -- A Datagram bound to one address.
-local function bind(address, port, opts)
-  local datagram, message, code = core.datagram(address.family, opts.ipv6_only)
+local function bind(place, port, opts)
+  local datagram, message, code = core.datagram(place.family, opts.ipv6_only)
   if not datagram then return nil, message, code end
   local guard <close> = setmetatable({ datagram = datagram }, Guard)
   local ok
   ok, message, code = set_all(datagram, opts)
-  if ok then ok, message, code = datagram:bind(address.host, port) end
+  if ok then ok, message, code = datagram:bind(place.host, port) end
   if not ok then return nil, message, code end
   guard.datagram = nil
   return datagram
 end
 
--- "*": both families where the system has both.
-local everywhere = {
-  { host = "::", family = "inet6" }, { host = "0.0.0.0", family = "inet" },
-}
-local not_here = { EAFNOSUPPORT = true, EADDRNOTAVAIL = true }
-
 -- On the first address of the host that this machine has.
 function udp.open(host, port, opts)
-  local addresses, message, code = everywhere, nil, nil
-  if host == "*" then
-    core.enter()
-  else
-    addresses, message, code = core.resolve(host, "any", opts.timeout, opts)
-    if not addresses then return nil, message, code end
-  end
-  local datagram
-  for _, address in ipairs(addresses) do
-    datagram, message, code = bind(address, port, opts)
-    if datagram or not not_here[code] then break end
-  end
-  return datagram, message, code
+  return address.ours(host, opts.timeout, opts, bind, port, opts)
 end
 
 return udp
