@@ -473,7 +473,10 @@ LULL_API int lull_attach(lull **out, struct lua_State *L, const lull_options *op
    until they are freed, and do nothing any more.  Inside of a callback or of a C function
    that a script calls it returns -EINPROGRESS: it happens when the call that drives the
    runtime comes back, with LULL_STEP_CLOSED, or where none does in the next step, the
-   next lull_close, or when the state is closed.  NULL does nothing. */
+   next lull_close, or when the state is closed.  So it is where you have resumed a
+   coroutine yourself, as long as that is to be found on the main stack, in the registry
+   (as by luaL_ref) or in a global: do not close from one that nobody but a closure knows.
+   NULL does nothing. */
 LULL_API int lull_close(lull *l, int64_t grace);
 
 /* The main lua_State, for luaL_loadfile and all the rest; NULL once the host has closed

@@ -263,6 +263,60 @@ static void closes_where_nobody_drives(void)
     lua_close(L);
 }
 
+enum place { ON_THE_STACK, IN_THE_REGISTRY, IN_A_TABLE, IN_A_GLOBAL, PLACES };
+
+/* Puts the coroutine on top of the stack of L where a host may keep it. */
+static void keep(lua_State *L, enum place place)
+{
+    if (place == IN_THE_REGISTRY)
+        luaL_ref(L, LUA_REGISTRYINDEX);
+    else if (place == IN_A_GLOBAL)
+        lua_setglobal(L, "worker");
+    else if (place == IN_A_TABLE) {
+        luaL_getsubtable(L, LUA_REGISTRYINDEX, "the host's");
+        lua_insert(L, -2);
+        luaL_ref(L, -2);
+        lua_pop(L, 1);
+    }
+}
+
+/* The state must not be freed under a coroutine that the host resumes, not lull, nor
+   under one that this has resumed in its turn. */
+static void closes_from_a_coroutine_of_the_host(void)
+{
+    for (int place = 0; place < 2 * PLACES; place++) {
+        lull *l = open_with(NULL);
+        lua_State *L = lull_state(l), *co = lua_newthread(L);
+        int n;
+        lua_register(L, "quit", quit);
+        keep(L, place % PLACES);
+        start(l, "lull.sleep(1)");
+        CHECK(lull_step(l, NULL) == LULL_STEP_IDLE);
+        CHECK(luaL_loadstring(co, place < PLACES ? "say(quit() < 0)"
+                                                 : "coroutine.wrap(function()"
+                                                   " say(quit() < 0) end)()") == LUA_OK);
+        CHECK(lua_resume(co, L, 0, &n) == LUA_OK && has_said("true"));
+        CHECK(lull_step(l, NULL) == LULL_STEP_CLOSED);
+    }
+}
+
+/* Those that are suspended, dead or new keep nobody from closing. */
+static void closes_beside_coroutines_that_rest(void)
+{
+    static const char *const rest[] = {"coroutine.yield()", "error 'x'", "", NULL};
+    lull *l = open_with(NULL);
+    lua_State *L = lull_state(l);
+    for (int i = 0, n; rest[i] != NULL; i++) {
+        lua_State *co = lua_newthread(L);
+        CHECK(luaL_loadstring(co, rest[i]) == LUA_OK);
+        lua_resume(co, L, 0, &n);
+    }
+    luaL_loadstring(lua_newthread(L), "new()");
+    start(l, "co = coroutine.create(lull.sleep) coroutine.resume(co, 9)");
+    CHECK(lull_step(l, NULL) == LULL_STEP_IDLE);
+    CHECK(lull_close(l, 0) == 0);
+}
+
 static void spawn_again(lull *l, lull_task task, int how, lua_State *L, int n, void *user)
 {
     unsigned *count = user;
@@ -342,6 +396,8 @@ int main(void)
     ends_in_every_order();
     closes_from_inside();
     closes_where_nobody_drives();
+    closes_from_a_coroutine_of_the_host();
+    closes_beside_coroutines_that_rest();
     nobody_begins_while_it_ends();
     thousands_come_and_go();
     refuses_what_it_cannot();

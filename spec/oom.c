@@ -219,12 +219,21 @@ static int single(lua_State *L, const char *file, char **argv)
     return usage();
 }
 
+/* Beside this file, whose name a compiler may have been given relative to anywhere; or
+   below the directory that it is run in. */
+static void find_scenarios(char file[PATH_MAX])
+{
+    const char *slash = strrchr(__FILE__, '/');
+    int size = slash ? (int)(slash - __FILE__) + 1 : 0;
+    snprintf(file, PATH_MAX, "%.*soom/scenarios.lua", size, __FILE__);
+    if (access(file, R_OK) < 0)
+        snprintf(file, PATH_MAX, "spec/oom/scenarios.lua");
+}
+
 int main(int argc, char **argv)
 {
     char file[PATH_MAX];
-    const char *slash = strrchr(__FILE__, '/');
-    int size = slash ? (int)(slash - __FILE__) + 1 : 0;
-    snprintf(file, sizeof file, "%.*soom/scenarios.lua", size, __FILE__);
+    find_scenarios(file);
     lua_State *L = lua_newstate(allocate, NULL);
     if (L == NULL || argc > 4)
         return usage();

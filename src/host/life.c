@@ -263,14 +263,46 @@ static bool calls(lua_State *L)
     return lua_getstack(L, 0, &ar) != 0;
 }
 
+/* Is the value at i a coroutine that runs, or has resumed another? */
+static bool works(lua_State *L, int i)
+{
+    lua_State *co = lua_tothread(L, i);
+    return co != NULL && lua_status(co) == LUA_OK && calls(co);
+}
+
+/* The same of the values of the table on top, and of the tables in there down to depth. */
+static bool one_works(lua_State *L, int depth)
+{
+    bool found = false;
+    int table = lua_gettop(L);
+    for (lua_pushnil(L); !found && lua_next(L, table); lua_settop(L, table + 1))
+        found = works(L, -1) || (depth > 0 && lua_istable(L, -1) && one_works(L, depth - 1));
+    lua_settop(L, table);
+    return found;
+}
+
+/* Has the host resumed a coroutine itself?  Lua keeps no list of them.  Those are seen
+   that stand where a host puts them, so that they are not collected: on the main stack,
+   in the registry, in a table of the registry, among the globals. */
+static bool resumes(const lull *l)
+{
+    for (int i = lua_gettop(l->main); i > 0; i--)
+        if (works(l->main, i))
+            return true;
+    lua_pushvalue(l->L, LUA_REGISTRYINDEX);
+    bool found = one_works(l->L, 1);
+    lua_pop(l->L, 1);
+    return found;
+}
+
 /* Is somebody at work who would come back to what is gone: a step, a call of ours, a loop
    of the scripts' own, or, in a state that goes too, a function that the host has called? */
 static bool is_busy(const lull *l)
 {
     if (l->driving || l->ending)
         return true;
-    return l->main != NULL &&
-           (calls(l->L) || (l->own && calls(l->main)) || l->rt->object != l->object);
+    return l->main != NULL && (calls(l->L) || l->rt->object != l->object ||
+                               (l->own && (calls(l->main) || resumes(l))));
 }
 
 int lull_close(lull *l, int64_t grace)
