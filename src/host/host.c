@@ -1,5 +1,5 @@
 /* What the rooms of the host share: its memory, the parts that may outlive the runtime,
-   and the door through which no error leaves. */
+   the door through which no error leaves, and how a host cancels. */
 #include "host.h"
 
 #include <stdlib.h>
@@ -108,6 +108,30 @@ int lull_protected_on(lua_State *L, lua_CFunction f, void *ud, int n, int nresul
 int lull_protected(lull *l, lua_CFunction f, void *ud)
 {
     return lull_protected_on(l->L, f, ud, 0, 0);
+}
+
+/* ---- cancelling ------------------------------------------------------------------ */
+
+struct order {
+    lull *l;
+    lull_scope *scope;
+    const char *reason;
+};
+
+/* (struct order *) */
+static int cancel(lua_State *L)
+{
+    struct order *o = lua_touserdata(L, 1);
+    lua_pushstring(L, o->reason);
+    lull_cancel(L, o->l->loop, o->scope, -ECANCELED, 2);
+    return 0;
+}
+
+void lull_host_cancel(lull *l, lull_scope *scope, const char *reason)
+{
+    struct order o = {l, scope, reason};
+    if (reason == NULL || lull_protected(l, cancel, &o) < 0)
+        lull_scope_cancel(l->loop, scope, -ECANCELED);
 }
 
 /* ---- looking --------------------------------------------------------------------- */

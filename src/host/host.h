@@ -64,6 +64,8 @@ int lull_protected(lull *l, lua_CFunction f, void *ud);
    where it went well nresults left. */
 int lull_protected_on(lua_State *L, lua_CFunction f, void *ud, int n, int nresults);
 int lull_errno_of(lua_State *L, int status); /* pops the error */
+/* Cancels scope; without a reason where there is none or no memory for it. */
+void lull_host_cancel(lull *l, lull_scope *scope, const char *reason);
 
 /* drive.c */
 void lull_nudge(lull *l); /* something has become ready between two steps */

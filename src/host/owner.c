@@ -78,30 +78,13 @@ uint64_t lull_group_instructions(const lull_group *g)
     return g->instructions;
 }
 
-struct order {
-    lull *l;
-    struct group *group;
-    const char *reason;
-};
-
-/* (struct order *) */
-static int cancel(lua_State *L)
-{
-    struct order *o = lua_touserdata(L, 1);
-    lua_pushstring(L, o->reason);
-    lull_cancel(L, o->l->loop, lull_scope_of(o->group), -ECANCELED, 2);
-    return 0;
-}
-
 void lull_group_cancel(lull_group *g, const char *reason)
 {
     lull *l = g->part.l;
-    struct order o = {l, g->group, reason};
     if (g->group == NULL || g->cancelled)
         return;
     g->cancelled = true;
-    if (reason == NULL || lull_protected(l, cancel, &o) < 0)
-        lull_scope_cancel(l->loop, lull_scope_of(g->group), -ECANCELED);
+    lull_host_cancel(l, lull_scope_of(g->group), reason);
     lull_group_review(l->loop, g->group);
     lull_nudge(l);
 }

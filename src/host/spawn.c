@@ -295,31 +295,15 @@ int lull_task_spawn(lull *l, lua_State *L, int nargs, const lull_task_options *o
 
 /* ---- one task -------------------------------------------------------------------- */
 
-struct order {
-    lull *l;
-    struct task *t;
-    const char *reason;
-};
-
-/* (struct order *): its Task is on the loop's stack. */
-static int cancel(lua_State *L)
-{
-    struct order *o = lua_touserdata(L, 1);
-    lua_pushstring(L, o->reason);
-    lull_cancel(L, o->l->loop, &o->t->own, -ECANCELED, 2);
-    return 0;
-}
-
 int lull_task_cancel(lull *l, lull_task task, const char *reason)
 {
     if (l->loop == NULL || !lua_checkstack(l->L, 8))
         return -ESRCH;
-    struct order o = {l, lull_pushnumber_task(l->L, l, task), reason};
-    if (o.t != NULL && o.t->own.own == 0) {
-        if (reason == NULL || lull_protected(l, cancel, &o) < 0)
-            lull_scope_cancel(l->loop, &o.t->own, -ECANCELED);
+    struct task *t = lull_pushnumber_task(l->L, l, task);
+    if (t != NULL && t->own.own == 0) {
+        lull_host_cancel(l, &t->own, reason);
         lull_nudge(l);
     }
     lua_pop(l->L, 1);
-    return o.t != NULL ? 0 : -ESRCH;
+    return t != NULL ? 0 : -ESRCH;
 }
