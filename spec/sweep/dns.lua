@@ -6,28 +6,16 @@ local core = require "lull.core"
 local lull = require "lull"
 local nameserver = require "spec.nameserver"
 local net = require "lull.net"
+local crew = require "spec.sweep.crew"
 
-local function spawn_each(n, fn)
-  local tasks = {}
-  for i = 1, n do tasks[i] = lull.spawn(fn, i) end
-  return tasks
-end
-
--- Calls fn when all of them have ended, also those that have never begun.
-local function when_done(tasks, fn)
-  local left = #tasks
-  for _, task in ipairs(tasks) do
-    task:add_done_callback(function()
-      left = left - 1
-      if left == 0 then fn() end
-    end)
-  end
-end
+local spawn_each, await_all, when_done, at_last =
+  crew.spawn_each, crew.await_all, crew.when_done, crew.at_last
 
 -- ---- names ----------------------------------------------------------------------------
 
 -- One answers, one truncates, one fails and one is silent, whichever task is still there
--- to do so; a lookup that ends has the answer, or says why not.
+-- to do so; a lookup that ends has the answer, or says why not.  Half an answer is there
+-- only if the server was cancelled in the middle of it.
 local function lookups(case)
   local server <close> = nameserver.start(function(query)
     if query.name == "silent.test" then return nil end
@@ -44,12 +32,10 @@ local function lookups(case)
   local opts = {servers = {server.address}, attempts = 2}
   local tasks = spawn_each(4, function(i)
     local list, _, code = net.resolve(names[i], opts)
-    assert(list and #list == 2 or code == "EAI_AGAIN", code)
+    assert(list and #list == 2 or code == "EAI_AGAIN" or case.cancelled, code)
     if list then good = good + 1 end
   end)
-  local _ <close> = lull.defer(lull.shield, function()
-    for _, task in ipairs(tasks) do pcall(task.await, task) end
-  end)
+  local _ <close> = at_last(function() await_all(tasks) end)
   case:finally(function() assert(case.cancelled or good == 2) end)
 end
 
@@ -67,9 +53,7 @@ local function given_up()
     opts.timeout = i / 2
     net.resolve("b.test", opts)
   end)
-  local _ <close> = lull.defer(lull.shield, function()
-    for _, task in ipairs(tasks) do pcall(task.await, task) end
-  end)
+  local _ <close> = at_last(function() await_all(tasks) end)
 end
 
 -- ---- several addresses ----------------------------------------------------------------

@@ -6,6 +6,9 @@ local core = require "lull.core"
 local lfs = require "lfs"
 local lull = require "lull"
 local fs = require "lull.fs"
+local crew = require "spec.sweep.crew"
+
+local spawn_each, await_all, at_last = crew.spawn_each, crew.await_all, crew.at_last
 
 local function slurp(path)
   local file <close> = assert(io.open(path, "rb"))
@@ -15,20 +18,6 @@ end
 local function spill(path, text)
   local file <close> = assert(io.open(path, "wb"))
   file:write(text or "")
-end
-
-local function spawn_each(n, fn)
-  local tasks = {}
-  for i = 1, n do tasks[i] = lull.spawn(fn, i) end
-  return tasks
-end
-
--- Waits for tasks, and raises what is wrong with them; that one was cancelled is not.
-local function await_all(tasks)
-  for _, task in ipairs(tasks) do
-    local ok, err = pcall(task.await, task)
-    if not ok and not tostring(err):find("ECANCELED: ", 1, true) then error(err, 0) end
-  end
 end
 
 local function count_descriptors()
@@ -45,7 +34,7 @@ local function with_directory(scenario)
     os.remove(path)
     assert(lfs.mkdir(path))
     local before = count_descriptors()
-    local _ <close> = lull.defer(lull.shield, function()
+    local _ <close> = at_last(function()
       assert(fs.remove(path, {recursive = true}))
       collectgarbage()
       for _ = 1, 10000 do
@@ -55,11 +44,6 @@ local function with_directory(scenario)
     end)
     return scenario(case, path)
   end
-end
-
--- Runs fn at the end of the block, undisturbed.
-local function at_last(fn)
-  return lull.defer(lull.shield, fn)
 end
 
 -- ---- reading ------------------------------------------------------------------------

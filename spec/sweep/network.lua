@@ -5,47 +5,10 @@
 local core = require "lull.core"
 local lull = require "lull"
 local net = require "lull.net"
+local crew = require "spec.sweep.crew"
 
--- Waits for tasks, and raises what is wrong with them; that one was cancelled is not.
-local function await_all(tasks)
-  for _, task in ipairs(tasks) do
-    local ok, err = pcall(task.await, task)
-    if not ok and not tostring(err):find("ECANCELED: ", 1, true) then error(err, 0) end
-  end
-end
-
-local function spawn_each(n, fn)
-  local tasks = {}
-  for i = 1, n do tasks[i] = lull.spawn(fn, i) end
-  return tasks
-end
-
--- Calls fn when all of them have ended, also those that have never begun.
-local function when_done(tasks, fn)
-  local left = #tasks
-  for _, task in ipairs(tasks) do
-    task:add_done_callback(function()
-      left = left - 1
-      if left == 0 then fn() end
-    end)
-  end
-end
-
--- Calls fn when the block is left; the cancellation of the task does not reach it.
-local function at_last(fn)
-  return lull.defer(lull.shield, fn)
-end
-
--- Closes them when nothing has moved for long: who waits for a wake-up that was lost then
--- shows as an error, where it would wait for its descriptor for ever.
-local function guard(a, b)
-  lull.spawn(function()
-    lull.sleep(1000)
-    for _, object in ipairs {a, b} do object:close() end
-    error "nothing moves any more"
-  end):daemon()
-  return a, b
-end
+local spawn_each, await_all, when_done, at_last, guard =
+  crew.spawn_each, crew.await_all, crew.when_done, crew.at_last, crew.guard
 
 local function new_pair()
   return guard(assert(net.pair()))

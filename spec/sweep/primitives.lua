@@ -2,16 +2,9 @@
 -- undisturbed, cancelled at every point there is, and in random orders; so each must come
 -- to its end whoever is cancelled, and says by case:always and case:finally what holds.
 local lull = require "lull"
+local crew = require "spec.sweep.crew"
 
-local function await_all(tasks)
-  for _, task in ipairs(tasks) do pcall(task.await, task) end
-end
-
-local function spawn_each(n, fn)
-  local tasks = {}
-  for i = 1, n do tasks[i] = lull.spawn(fn, i) end
-  return tasks
-end
+local spawn_each, await_all = crew.spawn_each, crew.await_all
 
 -- Counts who is inside of something, whoever leaves how.
 local function new_room(case, limit)

@@ -5,6 +5,9 @@ local core = require "lull.core"
 local lull = require "lull"
 local net = require "lull.net"
 local protocol = require "lull.protocol"
+local crew = require "spec.sweep.crew"
+
+local await_all, guard = crew.await_all, crew.guard
 
 -- What may follow what.
 local follows = {
@@ -52,23 +55,6 @@ end
 
 local function wrap(p, stream)
   return (protocol.wrap(function() return p end, stream))
-end
-
--- Ends what does not move any more.
-local function guard(...)
-  local objects = {...}
-  lull.spawn(function()
-    lull.sleep(1000)
-    for _, object in ipairs(objects) do object:close() end
-    error "nothing moves any more"
-  end):daemon()
-end
-
-local function await_all(tasks)
-  for _, task in ipairs(tasks) do
-    local ok, err = pcall(task.await, task)
-    if not ok and not tostring(err):find("ECANCELED: ", 1, true) then error(err, 0) end
-  end
 end
 
 -- Three tasks talk to a protocol that echoes, each as long as it likes.

@@ -4,17 +4,10 @@
 -- is theirs, so a run is not the same each time; what must hold is.
 local lull = require "lull"
 local thread = require "lull.thread"
+local crew = require "spec.sweep.crew"
 local race = lull.race -- loads its module, before anything is counted
 
-local function await_all(tasks)
-  for _, task in ipairs(tasks) do pcall(task.await, task) end
-end
-
-local function spawn_each(n, fn)
-  local tasks = {}
-  for i = 1, n do tasks[i] = lull.spawn(fn, i) end
-  return tasks
-end
+local spawn_each, await_all, at_last = crew.spawn_each, crew.await_all, crew.at_last
 
 -- ---- calls ----------------------------------------------------------------------------
 
@@ -77,7 +70,7 @@ end
 local function nothing_is_lost(case)
   local sent, got = 0, 0
   local t <close> = thread.spawn(echo)
-  local _ <close> = lull.defer(lull.shield, function()
+  local _ <close> = at_last(function()
     t:finish()
     for _ in t.receive, t do got = got + 1 end
     t:close() -- it may be about to be cancelled

@@ -3,39 +3,12 @@
 -- open.
 local core = require "lull.core"
 local lull = require "lull"
+local crew = require "spec.sweep.crew"
+
+local await_all, when_done, at_last, guard =
+  crew.await_all, crew.when_done, crew.at_last, crew.guard
 
 local PEM = "examples/localhost.pem"
-
-local function await_all(tasks)
-  for _, task in ipairs(tasks) do
-    local ok, err = pcall(task.await, task)
-    if not ok and not tostring(err):find("ECANCELED: ", 1, true) then error(err, 0) end
-  end
-end
-
-local function when_done(tasks, fn)
-  local left = #tasks
-  for _, task in ipairs(tasks) do
-    task:add_done_callback(function()
-      left = left - 1
-      if left == 0 then fn() end
-    end)
-  end
-end
-
-local function at_last(fn)
-  return lull.defer(lull.shield, fn)
-end
-
--- Closes them when nothing has moved for long.
-local function guard(a, b)
-  lull.spawn(function()
-    lull.sleep(1000)
-    for _, object in ipairs {a, b} do object:close() end
-    error "nothing moves any more"
-  end):daemon()
-  return a, b
-end
 
 local function new_pair(narrow)
   local a, b = assert(core.pair())
