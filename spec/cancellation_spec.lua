@@ -2,20 +2,8 @@
 -- scope is left; it wins over a wake-up that has not been consumed; nobody survives it.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
-
--- Runs fn in a scope that is cancelled already.
-local function within_cancelled(fn)
-  return lull.scope(function(s)
-    s:cancel "over"
-    return fn(s)
-  end)
-end
-
-local function finished(...)
-  local future = lull.future()
-  future:set_result(...)
-  return future
-end
+local cast = require "spec.cast"
+local within_cancelled, finished = cast.within_cancelled, cast.finished
 
 describe("the cancellation error", function()
   it("is known by lull.is_cancelled, and carries its reason", function()

@@ -1,20 +1,8 @@
 -- Conditions: the lock and its release, notifications and predicates.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
-
--- Spawns n tasks that call fn(i), each waiting before the next is spawned.
-local function queue_up(n, fn)
-  local tasks = {}
-  for i = 1, n do
-    tasks[i] = lull.spawn(fn, i)
-    lull.sleep(0)
-  end
-  return tasks
-end
-
-local function await_all(tasks)
-  for _, task in ipairs(tasks) do pcall(task.await, task) end
-end
+local cast = require "spec.cast"
+local line_up, await_all = cast.line_up, cast.await_all
 
 describe("a condition", function()
   it("releases its lock while it waits, and has it again afterwards", function()
@@ -42,7 +30,7 @@ describe("a condition", function()
   it("notifies one, some, all, in order of arrival", function()
     run(function()
       local condition, log = lull.condition(), {}
-      local tasks = queue_up(6, function(i)
+      local tasks = line_up(6, function(i)
         local _ <close> = condition:acquire()
         condition:wait()
         log[#log + 1] = i
@@ -109,7 +97,7 @@ describe("a condition", function()
   it("loses no notification when the notified one is cancelled", function()
     run(function()
       local condition, log = lull.condition(), {}
-      local tasks = queue_up(2, function(i)
+      local tasks = line_up(2, function(i)
         local _ <close> = condition:acquire()
         condition:wait()
         log[#log + 1] = i

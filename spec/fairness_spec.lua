@@ -2,14 +2,10 @@
 -- that completed at once, before an operation and never after it.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
+local cast = require "spec.cast"
+local finished = cast.finished
 
 local BOUND = 10000 -- operations after which others must have had a turn, generously
-
-local function finished(...)
-  local future = lull.future()
-  future:set_result(...)
-  return future
-end
 
 -- Calls operate(n) until another task has run; returns how often.
 local function until_turn(operate)

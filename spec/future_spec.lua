@@ -1,24 +1,8 @@
 -- A word given once: states, results and errors, who waits, the loop that it is bound to.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
-
-local function finished(...)
-  local future = lull.future()
-  future:set_result(...)
-  return future
-end
-
-local function failed(err)
-  local future = lull.future()
-  future:set_error(err)
-  return future
-end
-
-local function cancelled(reason)
-  local future = lull.future()
-  future:cancel(reason)
-  return future
-end
+local cast = require "spec.cast"
+local finished, failed, cancelled = cast.finished, cast.failed, cast.cancelled
 
 describe("a future's state", function()
   it("is pending at first", function()

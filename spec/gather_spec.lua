@@ -1,14 +1,8 @@
 -- gather: several things at once, all results or the first error, and nothing left over.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
-
-local function after(seconds, ...)
-  local values = table.pack(...)
-  return function()
-    lull.sleep(seconds)
-    return table.unpack(values, 1, values.n)
-  end
-end
+local cast = require "spec.cast"
+local after = cast.after
 
 local function failing(seconds, err)
   return function()

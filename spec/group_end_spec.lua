@@ -2,28 +2,8 @@
 -- the children are waited for.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
-
-local function fail(seconds, err)
-  lull.sleep(seconds)
-  error(err, 0)
-end
-
--- Fails while it is being cancelled.
-local function fail_in_cleanup(err)
-  local _ <close> = helper.closer(function() error(err, 0) end)
-  lull.sleep(1000)
-end
-
--- Runs fn(g) in the function form and as a block: what is true of one is true of both.
-local function both(fn)
-  return ipairs {
-    function() return lull.group(fn) end,
-    function()
-      local g <close> = lull.group()
-      return fn(g)
-    end,
-  }
-end
+local cast = require "spec.cast"
+local fail, fail_in_cleanup, both = cast.fail, cast.fail_in_cleanup, cast.both
 
 describe("the outcome of a group", function()
   it("is the error of the body, when a child fails after it", function()

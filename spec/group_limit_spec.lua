@@ -1,14 +1,8 @@
 -- Limits, who stands in line for a place, and detached groups.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
-
-local function stubborn(log, name, seconds)
-  local _ <close> = helper.closer(function(_, err)
-    lull.shield(lull.sleep, seconds)
-    log[#log + 1] = name .. ":" .. tostring(lull.is_cancelled(err))
-  end)
-  lull.sleep(1000)
-end
+local cast = require "spec.cast"
+local stubborn = cast.stubborn
 
 describe("a detached group", function()
   it("is cancelled when nobody has it any more", function()

@@ -2,36 +2,9 @@
 -- way, at the end of a loop, in coroutines that are paused, left or lost.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
-
-local function stubborn(log, name, seconds)
-  local _ <close> = helper.closer(function(_, err)
-    lull.shield(lull.sleep, seconds)
-    log[#log + 1] = name .. ":" .. tostring(lull.is_cancelled(err))
-  end)
-  lull.sleep(1000)
-end
-
-local function fail(seconds, err)
-  lull.sleep(seconds)
-  error(err, 0)
-end
-
--- Fails while it is being cancelled.
-local function fail_in_cleanup(err)
-  local _ <close> = helper.closer(function() error(err, 0) end)
-  lull.sleep(1000)
-end
-
--- Runs fn(g) in the function form and as a block: what is true of one is true of both.
-local function both(fn)
-  return ipairs {
-    function() return lull.group(fn) end,
-    function()
-      local g <close> = lull.group()
-      return fn(g)
-    end,
-  }
-end
+local cast = require "spec.cast"
+local stubborn, fail, fail_in_cleanup, both =
+  cast.stubborn, cast.fail, cast.fail_in_cleanup, cast.both
 
 describe("a group where nobody can wait", function()
   it("is refused by name, and its children are cancelled", function()

@@ -2,20 +2,8 @@
 -- left when it is left.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
-
--- Sleeps until it is cancelled, then cleans up for some seconds and notes its name.
-local function stubborn(log, name, seconds)
-  local _ <close> = helper.closer(function(_, err)
-    lull.shield(lull.sleep, seconds)
-    log[#log + 1] = name .. ":" .. tostring(lull.is_cancelled(err))
-  end)
-  lull.sleep(1000)
-end
-
-local function fail(seconds, err)
-  lull.sleep(seconds)
-  error(err, 0)
-end
+local cast = require "spec.cast"
+local stubborn, fail = cast.stubborn, cast.fail
 
 describe("lull.group(fn)", function()
   it("hands its group to fn, waits for the children, returns fn's results", function()

@@ -2,19 +2,8 @@
 -- between a wake-up and the next step of its task.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
-
-local function line_up(n, fn)
-  local tasks = {}
-  for i = 1, n do
-    tasks[i] = lull.spawn(fn, i)
-    lull.sleep(0)
-  end
-  return tasks
-end
-
-local function await_all(tasks)
-  for _, task in ipairs(tasks) do pcall(task.await, task) end
-end
+local cast = require "spec.cast"
+local line_up, await_all = cast.line_up, cast.await_all
 
 describe("a lock under way", function()
   it("is released by its guard or by hand, whichever comes first", function()

@@ -1,16 +1,11 @@
 -- Listeners: accept and what becomes of those who wait.  Serving is in serve_spec.lua.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
+local cast = require "spec.cast"
 local net = require "lull.net"
 local core = require "lull.core"
 local probe = require "probe"
-
-local function codes(...)
-  local _, message, code = ...
-  assert.is_nil((...))
-  assert.equal(code, message:match "^(%w+): ")
-  return code
-end
+local failure = cast.failure
 
 local function listen(opts)
   local listener = assert(net.listen("127.0.0.1", 0, opts))
@@ -74,10 +69,10 @@ for _, backend in helper.backends() do
       local l, port = listen()
       l:settimeout(2)
       local began = lull.now()
-      assert.equal("ETIMEDOUT", codes(l:accept()))
+      assert.equal("ETIMEDOUT", failure(l:accept()))
       assert.equal(2, lull.now() - began)
       l:settimeout(0)
-      assert.equal("ETIMEDOUT", codes(l:accept()))
+      assert.equal("ETIMEDOUT", failure(l:accept()))
       local _ <close> = net.connect("127.0.0.1", port)
       assert.is_truthy(l:accept())
       l:settimeout(nil)
@@ -93,8 +88,8 @@ for _, backend in helper.backends() do
       lull.sleep(1)
       l:close()
       l:close()
-      assert.equal("ECANCELED", codes(a:await()))
-      assert.equal("ECANCELED", codes(b:await()))
+      assert.equal("ECANCELED", failure(a:await()))
+      assert.equal("ECANCELED", failure(b:await()))
       for _, name in ipairs {
         "accept", "try_accept", "local_address", "fileno", "settimeout",
       } do
@@ -103,20 +98,20 @@ for _, backend in helper.backends() do
         assert.matches("attempt to use a closed listener", err)
       end
       assert.matches("closed", tostring(l))
-      assert.equal("ECONNREFUSED", codes(net.connect("127.0.0.1", port)))
+      assert.equal("ECONNREFUSED", failure(net.connect("127.0.0.1", port)))
     end))
 
     it("closes with its variable and when it is collected", on(function()
       local l, port = listen()
       do local _ <close> = l end
-      assert.equal("ECONNREFUSED", codes(net.connect("127.0.0.1", port)))
+      assert.equal("ECONNREFUSED", failure(net.connect("127.0.0.1", port)))
       l, port = listen()
       assert.is_truthy(l)
       l = nil
       collectgarbage()
       collectgarbage()
       assert.is_nil(l)
-      assert.equal("ECONNREFUSED", codes(net.connect("127.0.0.1", port)))
+      assert.equal("ECONNREFUSED", failure(net.connect("127.0.0.1", port)))
     end))
 
     it("loses no connection when an accept is cancelled", on(function()
@@ -135,7 +130,7 @@ for _, backend in helper.backends() do
       local client = net.connect("127.0.0.1", port)
       local s = l:accept()
       client:write "123456\n"
-      assert.equal("EMSGSIZE", codes(s:read()))
+      assert.equal("EMSGSIZE", failure(s:read()))
     end))
 
     it("says that descriptors have run out, and goes on later", on(function()
@@ -147,7 +142,7 @@ for _, backend in helper.backends() do
         last = probe.dup(client:fileno())
         spare[#spare + 1] = last
       until not last
-      local code = codes(l:accept())
+      local code = failure(l:accept())
       for _, fd in ipairs(spare) do probe.close_fd(fd) end
       probe.files(limit)
       assert.equal("EMFILE", code)

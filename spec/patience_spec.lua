@@ -1,20 +1,8 @@
 -- Who ignores his cancellation: the turns that it costs, the hard end that it comes to.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
-
--- Runs fn in a scope that is cancelled already.
-local function within_cancelled(fn)
-  return lull.scope(function(s)
-    s:cancel "over"
-    return fn(s)
-  end)
-end
-
-local function finished(...)
-  local future = lull.future()
-  future:set_result(...)
-  return future
-end
+local cast = require "spec.cast"
+local within_cancelled, finished = cast.within_cancelled, cast.finished
 
 describe("a task that will not be cancelled", function()
   it("is given it a thousand times, then closed hard and reported by name", function()

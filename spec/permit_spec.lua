@@ -1,25 +1,14 @@
 -- Semaphores and barriers: permits and arrivals, none of them lost; task locals.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
-
-local function queue_up(n, fn)
-  local tasks = {}
-  for i = 1, n do
-    tasks[i] = lull.spawn(fn, i)
-    lull.sleep(0)
-  end
-  return tasks
-end
-
-local function await_all(tasks)
-  for _, task in ipairs(tasks) do pcall(task.await, task) end
-end
+local cast = require "spec.cast"
+local line_up, await_all = cast.line_up, cast.await_all
 
 describe("a semaphore", function()
   it("lets so many in at once, in order of arrival", function()
     run(function()
       local semaphore, log, inside = lull.semaphore(2), {}, 0
-      await_all(queue_up(6, function(i)
+      await_all(line_up(6, function(i)
         local _ <close> = semaphore:acquire()
         inside = inside + 1
         assert(inside <= 2)
@@ -51,7 +40,7 @@ describe("a semaphore", function()
   it("may begin with none, and be released n at once", function()
     run(function()
       local semaphore, log = lull.semaphore(0), {}
-      local tasks = queue_up(4, function(i)
+      local tasks = line_up(4, function(i)
         semaphore:acquire()
         log[#log + 1] = i
       end)
@@ -81,7 +70,7 @@ describe("a semaphore", function()
   it("is not overtaken by a try or an acquire while others wait", function()
     run(function()
       local semaphore, log = lull.semaphore(0), {}
-      local tasks = queue_up(1, function()
+      local tasks = line_up(1, function()
         semaphore:acquire()
         log[#log + 1] = "first"
       end)
@@ -95,7 +84,7 @@ describe("a semaphore", function()
   it("passes a permit on when the one it was granted to is cancelled", function()
     run(function()
       local semaphore, log = lull.semaphore(0), {}
-      local tasks = queue_up(3, function(i)
+      local tasks = line_up(3, function(i)
         semaphore:acquire()
         log[#log + 1] = i
       end)
@@ -110,7 +99,7 @@ describe("a semaphore", function()
   it("has the permit back when nobody else waits", function()
     run(function()
       local semaphore = lull.semaphore(0)
-      local tasks = queue_up(1, function() semaphore:acquire() end)
+      local tasks = line_up(1, function() semaphore:acquire() end)
       semaphore:release()
       tasks[1]:close()
       assert.equal(1, semaphore:value())
@@ -132,7 +121,7 @@ describe("a barrier", function()
   it("lets all go when the last has come, with the order of arrival", function()
     run(function()
       local barrier, log = lull.barrier(3), {}
-      local tasks = queue_up(2, function(i) log[i] = barrier:wait() end)
+      local tasks = line_up(2, function(i) log[i] = barrier:wait() end)
       lull.sleep(1)
       assert.same({}, log)
       assert.equal(3, barrier:wait())
@@ -165,7 +154,7 @@ describe("a barrier", function()
     run(function()
       local barrier, log = lull.barrier(2), {}
       lull.timeout(1, barrier.wait, barrier)
-      local tasks = queue_up(1, function() log[1] = barrier:wait() end)
+      local tasks = line_up(1, function() log[1] = barrier:wait() end)
       lull.sleep(1)
       assert.same({}, log)
       assert.equal(2, barrier:wait())
@@ -177,7 +166,7 @@ describe("a barrier", function()
   it("aborted wakes the waiters and refuses later ones until it is reset", function()
     run(function()
       local barrier, got = lull.barrier(3), {}
-      local tasks = queue_up(2, function(i) got[i] = table.pack(barrier:wait()) end)
+      local tasks = line_up(2, function(i) got[i] = table.pack(barrier:wait()) end)
       barrier:abort()
       await_all(tasks)
       got[3] = table.pack(barrier:wait())
@@ -187,7 +176,7 @@ describe("a barrier", function()
         assert.same({"ECANCELED", 3}, {got[i][3], got[i].n})
       end
       barrier:reset()
-      tasks = queue_up(2, function(i) got[i] = barrier:wait() end)
+      tasks = line_up(2, function(i) got[i] = barrier:wait() end)
       assert.equal(3, barrier:wait())
       await_all(tasks)
       assert.same({1, 2}, {got[1], got[2]})
@@ -197,11 +186,11 @@ describe("a barrier", function()
   it("reset wakes the waiters, and counts from one again", function()
     run(function()
       local barrier, code = lull.barrier(2), nil
-      local tasks = queue_up(1, function() code = select(3, barrier:wait()) end)
+      local tasks = line_up(1, function() code = select(3, barrier:wait()) end)
       barrier:reset()
       await_all(tasks)
       assert.equal("ECANCELED", code)
-      tasks = queue_up(1, function() return barrier:wait() end)
+      tasks = line_up(1, function() return barrier:wait() end)
       assert.equal(2, barrier:wait())
       assert.equal(1, tasks[1]:await())
     end)

@@ -1,19 +1,8 @@
 -- What all three queues do: bounds, lines in order of arrival, closing; no item is lost.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
-
-local function queue_up(n, fn)
-  local tasks = {}
-  for i = 1, n do
-    tasks[i] = lull.spawn(fn, i)
-    lull.sleep(0)
-  end
-  return tasks
-end
-
-local function await_all(tasks)
-  for _, task in ipairs(tasks) do pcall(task.await, task) end
-end
+local cast = require "spec.cast"
+local line_up, await_all = cast.line_up, cast.await_all
 
 for _, name in ipairs {"queue", "priority_queue", "lifo_queue"} do
   describe("lull." .. name, function()
@@ -48,7 +37,7 @@ for _, name in ipairs {"queue", "priority_queue", "lifo_queue"} do
     it("lets getters wait, in order of arrival", function()
       run(function()
         local q, log = make(), {}
-        local tasks = queue_up(3, function(i)
+        local tasks = line_up(3, function(i)
           local v = q:get()
           log[#log + 1] = {i, v}
         end)
@@ -65,7 +54,7 @@ for _, name in ipairs {"queue", "priority_queue", "lifo_queue"} do
       run(function()
         local q, log = make(1), {}
         q:put(0)
-        local tasks = queue_up(3, function(i)
+        local tasks = line_up(3, function(i)
           assert.is_true(q:put(i))
           log[#log + 1] = i
         end)
@@ -84,7 +73,7 @@ for _, name in ipairs {"queue", "priority_queue", "lifo_queue"} do
     it("is not overtaken by those who try", function()
       run(function()
         local q, got = make(), nil
-        local tasks = queue_up(1, function() got = q:get() end)
+        local tasks = line_up(1, function() got = q:get() end)
         q:put "for the one who waits"
         assert.is_nil(q:try_get())
         await_all(tasks)
@@ -95,7 +84,7 @@ for _, name in ipairs {"queue", "priority_queue", "lifo_queue"} do
     it("gives an item to the next when its getter is cancelled", function()
       run(function()
         local q, log = make(), {}
-        local tasks = queue_up(3, function(i) log[i] = q:get() end)
+        local tasks = line_up(3, function(i) log[i] = q:get() end)
         q:put "item"
         tasks[1]:cancel()
         lull.sleep(1)
@@ -110,7 +99,7 @@ for _, name in ipairs {"queue", "priority_queue", "lifo_queue"} do
     it("keeps an item when the only getter is cancelled", function()
       run(function()
         local q = make()
-        local tasks = queue_up(1, function() q:get() end)
+        local tasks = line_up(1, function() q:get() end)
         q:put "item"
         tasks[1]:close()
         assert.equal(1, q:size())
@@ -122,7 +111,7 @@ for _, name in ipairs {"queue", "priority_queue", "lifo_queue"} do
       run(function()
         local q = make(1)
         q:put(1)
-        local tasks = queue_up(2, function(i) q:put(i + 1) end)
+        local tasks = line_up(2, function(i) q:put(i + 1) end)
         tasks[1]:close()
         assert.equal(1, q:get())
         assert.equal(3, q:get())
@@ -135,7 +124,7 @@ for _, name in ipairs {"queue", "priority_queue", "lifo_queue"} do
       run(function()
         local q, result, after = make(1), nil, nil
         q:put(1)
-        local tasks = queue_up(1, function()
+        local tasks = line_up(1, function()
           result = table.pack(pcall(q.put, q, 2))
           after = pcall(lull.sleep, 1)
         end)
@@ -182,7 +171,7 @@ for _, name in ipairs {"queue", "priority_queue", "lifo_queue"} do
         q:put(1)
         q:put(2)
         local results = {}
-        local tasks = queue_up(2, function(i) results[i] = table.pack(q:put(9)) end)
+        local tasks = line_up(2, function(i) results[i] = table.pack(q:put(9)) end)
         q:close()
         q:close()
         await_all(tasks)
@@ -200,7 +189,7 @@ for _, name in ipairs {"queue", "priority_queue", "lifo_queue"} do
     it("closed wakes the getters with nil", function()
       run(function()
         local q, got = make(), {}
-        local tasks = queue_up(2, function(i) got[i] = table.pack(q:get()) end)
+        local tasks = line_up(2, function(i) got[i] = table.pack(q:get()) end)
         q:close()
         await_all(tasks)
         assert.same({{n = 1}, {n = 1}}, got)
@@ -237,7 +226,7 @@ for _, name in ipairs {"queue", "priority_queue", "lifo_queue"} do
           end
         end)
         local joined = 0
-        local tasks = queue_up(2, function()
+        local tasks = line_up(2, function()
           q:join()
           joined = joined + 1
         end)

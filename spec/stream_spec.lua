@@ -1,16 +1,11 @@
 -- Streams: what they are connected to, how they end, and relays.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
+local cast = require "spec.cast"
 local net = require "lull.net"
 local core = require "lull.core"
 local probe = require "probe"
-
-local function codes(...)
-  local _, message, code = ...
-  assert.is_nil((...))
-  assert.equal(code, message:match "^(%w+): ")
-  return code, message
-end
+local failure = cast.failure
 
 -- Two ends of a TCP connection.  When it is full the kernel takes its time, for which a
 -- virtual clock does not wait: for much data there is net.pair.
@@ -79,11 +74,11 @@ for _, backend in helper.backends() do
       local reader = lull.spawn(s.read, s)
       lull.sleep(1)
       peer:abort()
-      local code, message = codes(reader:await())
+      local code, message = failure(reader:await())
       assert.equal("ECONNRESET", code)
       assert.is_truthy(message:find("(" .. host .. ":" .. port .. ")", 1, true))
-      assert.equal("ECONNRESET", codes(s:read_some()))
-      assert.equal("ECONNRESET", codes(s:read "a"))
+      assert.equal("ECONNRESET", failure(s:read_some()))
+      assert.equal("ECONNRESET", failure(s:read "a"))
       assert.same({host, port}, {s:peer()})
       assert.is_nil((s:write "x"))
     end))
@@ -93,11 +88,11 @@ for _, backend in helper.backends() do
       peer:write "a\nbc"
       assert.equal("a", s:read())
       peer:abort()
-      assert.equal("ECONNRESET", codes(s:read()))
-      assert.equal("ECONNRESET", codes(s:read_exactly(3)))
-      assert.equal("ECONNRESET", codes(s:read "a"))
+      assert.equal("ECONNRESET", failure(s:read()))
+      assert.equal("ECONNRESET", failure(s:read_exactly(3)))
+      assert.equal("ECONNRESET", failure(s:read "a"))
       assert.equal("bc", s:read_some())
-      assert.equal("ECONNRESET", codes(s:read_some()))
+      assert.equal("ECONNRESET", failure(s:read_some()))
     end))
 
     it("that was reset tells all who wait to write", on(function()
@@ -107,7 +102,7 @@ for _, backend in helper.backends() do
       lull.sleep(1)
       peer:abort()
       for i = 1, 3 do
-        local code = codes(writers[i]:await())
+        local code = failure(writers[i]:await())
         assert.is_true(code == "ECONNRESET" or code == "EPIPE")
       end
     end))
@@ -234,7 +229,7 @@ for _, backend in helper.backends() do
         local relay = lull.spawn(b.relay, b, c)
         lull.sleep(1)
         a:abort()
-        assert.equal("ECONNRESET", codes(relay:await()))
+        assert.equal("ECONNRESET", failure(relay:await()))
         a, b = tcp()
         d:abort()
         relay = lull.spawn(b.relay, b, c)
@@ -242,7 +237,7 @@ for _, backend in helper.backends() do
           a:write "x"
           lull.sleep(1)
         end
-        local code = codes(relay:await())
+        local code = failure(relay:await())
         assert.is_true(code == "EPIPE" or code == "ECONNRESET")
         assert.is_false(pcall(b.relay, b, io.stdout))
         assert.is_false(pcall(b.relay, b, c, -1))
@@ -258,12 +253,12 @@ for _, backend in helper.backends() do
             lull.sleep(0.9)
           end
         end)
-        assert.equal("ETIMEDOUT", codes(b:relay(c)))
+        assert.equal("ETIMEDOUT", failure(b:relay(c)))
         assert.equal("123", d:read(3))
         b:settimeout(0)
-        assert.equal("ETIMEDOUT", codes(b:relay(c)))
+        assert.equal("ETIMEDOUT", failure(b:relay(c)))
         a:write "x"
-        assert.equal("ETIMEDOUT", codes(b:relay(c)))
+        assert.equal("ETIMEDOUT", failure(b:relay(c)))
         assert.equal("x", d:read_some())
       end))
     end)

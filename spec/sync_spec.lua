@@ -1,26 +1,14 @@
 -- Lock and event: in order of arrival, and nothing lost however waiters are cancelled.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
-
--- Spawns n tasks that call fn(i), each waiting before the next is spawned.
-local function queue_up(n, fn)
-  local tasks = {}
-  for i = 1, n do
-    tasks[i] = lull.spawn(fn, i)
-    lull.sleep(0)
-  end
-  return tasks
-end
-
-local function await_all(tasks)
-  for _, task in ipairs(tasks) do pcall(task.await, task) end
-end
+local cast = require "spec.cast"
+local line_up, await_all = cast.line_up, cast.await_all
 
 describe("a lock", function()
   it("is held by one at a time, in order of arrival", function()
     run(function()
       local lock, log, inside = lull.lock(), {}, 0
-      await_all(queue_up(5, function(i)
+      await_all(line_up(5, function(i)
         local g <close> = lock:acquire()
         assert(g)
         inside = inside + 1
@@ -81,7 +69,7 @@ describe("a lock", function()
     run(function()
       local lock, log = lull.lock(), {}
       lock:acquire()
-      local waiting = queue_up(1, function()
+      local waiting = line_up(1, function()
         lock:acquire()
         log[#log + 1] = "waiter"
         lock:release()
@@ -100,7 +88,7 @@ describe("a lock", function()
     run(function()
       local lock, log = lull.lock(), {}
       lock:acquire()
-      local tasks = queue_up(3, function(i)
+      local tasks = line_up(3, function(i)
         local _ <close> = lock:acquire()
         log[#log + 1] = i
       end)
@@ -116,7 +104,7 @@ describe("a lock", function()
     run(function()
       local lock, log = lull.lock(), {}
       lock:acquire()
-      local tasks = queue_up(4, function(i)
+      local tasks = line_up(4, function(i)
         local _ <close> = lock:acquire()
         log[#log + 1] = i
       end)
@@ -156,7 +144,7 @@ describe("an event", function()
   it("wakes all who wait, with its values", function()
     run(function()
       local event, got = lull.event(), {}
-      local tasks = queue_up(3, function(i) got[i] = table.pack(event:wait()) end)
+      local tasks = line_up(3, function(i) got[i] = table.pack(event:wait()) end)
       assert.is_false(event:is_set())
       event:set("a", nil, 3)
       assert.is_true(event:is_set())
@@ -184,7 +172,7 @@ describe("an event", function()
   it("set and cleared at once has woken who waited, with the values", function()
     run(function()
       local event, got = lull.event(), {}
-      local tasks = queue_up(3, function(i) got[i] = event:wait() end)
+      local tasks = line_up(3, function(i) got[i] = event:wait() end)
       event:set "seen"
       event:clear()
       await_all(tasks)
@@ -196,7 +184,7 @@ describe("an event", function()
   it("pulsed wakes those who wait now, and nobody else", function()
     run(function()
       local event, got = lull.event(), {}
-      local tasks = queue_up(2, function(i) got[i] = table.pack(event:wait()) end)
+      local tasks = line_up(2, function(i) got[i] = table.pack(event:wait()) end)
       event:pulse("p", nil)
       assert.is_false(event:is_set())
       await_all(tasks)

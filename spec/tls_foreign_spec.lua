@@ -1,17 +1,14 @@
 -- TLS with others: openssl's client and server, curl.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
+local cast = require "spec.cast"
 local net = require "lull.net"
 local process = require "lull.process"
 local certificates
 
-local real = {real = true}
+local failure = cast.failure
 
-local function failure(...)
-  local value, message, code = ...
-  assert.is_nil(value)
-  return code, message
-end
+local real = {real = true}
 
 -- A server of ours for as long as the block lasts: what is known of its connections, and
 -- what became of those that failed.

@@ -2,18 +2,14 @@
 -- may take, and whom it keeps waiting.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
+local cast = require "spec.cast"
 local core = require "lull.core"
 local net = require "lull.net"
 local certificates
 
-local real = {real = true}
+local failure = cast.failure
 
-local function failure(...)
-  local value, message, code = ...
-  assert.is_nil(value)
-  assert.equal(code, message:match "^(%w+): ")
-  return code, message
-end
+local real = {real = true}
 
 local function refused(reason, ...)
   local code, message = failure(...)

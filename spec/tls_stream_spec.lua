@@ -2,30 +2,20 @@
 -- the virtual clock: both ends are ours, over a socket pair.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
+local cast = require "spec.cast"
 local net = require "lull.net"
 local core = require "lull.core"
 local meddler = require "spec.meddler"
 local certificates
 
-local HIGH_WATER = 64 * 1024
+local failure, pattern, fill = cast.failure, cast.pattern, cast.fill
 
-local function failure(...)
-  local value, message, code = ...
-  assert.is_nil(value)
-  assert.equal(code, message:match "^(%w+): ")
-  return code, message
-end
+local HIGH_WATER = 64 * 1024
 
 local function truncated(...)
   local code, message = failure(...)
   assert.equal("ETLS", code)
   assert.matches("truncated", message)
-end
-
-local function pattern(n, name)
-  local piece = {}
-  for i = 1, n // 16 + 1 do piece[i] = ("%s%14d,"):format(name or "x", i) end
-  return table.concat(piece):sub(1, n)
 end
 
 -- Both ends of a pair, with the streams below: an end that closes its descriptor shows
@@ -55,16 +45,6 @@ local function ends(opts, more)
   assert(start_client(a, more))
   assert(server:await())
   return a, b
-end
-
-local function fill(stream)
-  local text = {}
-  repeat
-    local piece = pattern(10000, "f")
-    local taken = stream:try_write(piece)
-    if taken then text[#text + 1] = piece end
-  until not taken
-  return table.concat(text)
 end
 
 -- Small socket buffers, so that everything comes in parts.

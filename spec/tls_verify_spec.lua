@@ -1,20 +1,16 @@
 -- Whom TLS trusts: chains, names, dates, client certificates; and what it says if not.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
+local cast = require "spec.cast"
 local net = require "lull.net"
 local certificates
 
+local failure = cast.failure
+
 local real = {real = true}
 
-local function failure(...)
-  local value, message, code = ...
-  assert.is_nil(value)
-  assert.equal(code, message:match "^(%w+): ")
-  return message, code
-end
-
 local function refused(reason, ...)
-  local message, code = failure(...)
+  local code, message = failure(...)
   assert.equal("ETLS", code)
   assert.matches(reason, message)
 end
@@ -248,24 +244,23 @@ describe("TLS", function()
         local path = certificates.path "missing.pem"
         for _, tls in ipairs {{ca_file = path}, {cert_file = path, key_file = path},
                               {ca_path = path}} do
-          local message, code = failure(net.connect("127.0.0.1", 9, {tls = tls}))
+          local code, message = failure(net.connect("127.0.0.1", 9, {tls = tls}))
           assert.equal("ENOENT", code)
           assert.equal(("ENOENT: no such file or directory (%s)"):format(path), message)
         end
-        assert.equal("ENOENT", select(2, failure(listen {cert_file = path})))
-        assert.equal("ENOENT", select(2, failure(net.listen_unix("\0x", {tls = {
-          cert_file = path,
-        }}))))
+        assert.equal("ENOENT", failure(listen {cert_file = path}))
+        assert.equal("ENOENT",
+          failure(net.listen_unix("\0x", {tls = {cert_file = path}})))
       end, real)
     end)
 
     it("are something else, or do not belong together", function()
       run(function()
         local garbage = certificates.path "garbage.pem"
-        local message = failure(listen {cert_file = garbage})
+        local _, message = failure(listen {cert_file = garbage})
         assert.matches("^ETLS: .*" .. garbage:gsub("%p", "%%%0"), message)
-        assert.equal("ETLS", select(2, failure(
-          net.connect("127.0.0.1", 9, {tls = {ca_file = garbage}}))))
+        assert.equal("ETLS",
+          failure(net.connect("127.0.0.1", 9, {tls = {ca_file = garbage}})))
         refused("key values mismatch", listen(certificates("server", {
           key_file = certificates.path "client.key",
         })))

@@ -1,6 +1,8 @@
 -- Nothing is lost silently: which failures count as taken, and how the others are told.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
+local cast = require "spec.cast"
+local failed = cast.failed
 
 -- Runs fn(err, reports), then five seconds; returns what has been reported.
 local function reported(fn)
@@ -10,12 +12,6 @@ local function reported(fn)
     lull.sleep(5)
   end, {reports = reports})
   return reports, err
-end
-
-local function failed(err)
-  local future = lull.future()
-  future:set_error(err)
-  return future
 end
 
 describe("a failed task that nobody looks at", function()

@@ -1,31 +1,13 @@
 -- race, wait and as_completed: whoever ends first, some of them, one after the other.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
-
-local function after(seconds, ...)
-  local values = table.pack(...)
-  return function()
-    lull.sleep(seconds)
-    return table.unpack(values, 1, values.n)
-  end
-end
+local cast = require "spec.cast"
+local after, finished, failed = cast.after, cast.finished, cast.failed
 
 local function tasks(...)
   local list = {}
   for i, seconds in ipairs {...} do list[i] = lull.spawn(after(seconds, i)) end
   return list
-end
-
-local function finished(...)
-  local future = lull.future()
-  future:set_result(...)
-  return future
-end
-
-local function failed(err)
-  local future = lull.future()
-  future:set_error(err)
-  return future
 end
 
 describe("lull.race", function()

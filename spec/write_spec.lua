@@ -1,39 +1,16 @@
 -- Writing to streams: what is taken is sent, in order, whatever becomes of the writer.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
+local cast = require "spec.cast"
 local net = require "lull.net"
 local core = require "lull.core"
 local probe = require "probe"
+local failure, pattern, fill = cast.failure, cast.pattern, cast.fill
 
 local HIGH_WATER = 64 * 1024
 
 local function ends(opts)
   return assert(net.pair(opts))
-end
-
-local function codes(...)
-  local _, message, code = ...
-  assert.is_nil((...))
-  assert.equal(code, message:match "^(%w+): ")
-  return code
-end
-
--- Text that tells where it is cut or mixed up.
-local function pattern(n, name)
-  local piece = {}
-  for i = 1, n // 16 + 1 do piece[i] = ("%s%14d,"):format(name or "x", i) end
-  return table.concat(piece):sub(1, n)
-end
-
--- Writes until the writer would have to wait; returns what was taken.
-local function fill(stream)
-  local text = {}
-  repeat
-    local piece = pattern(10000, "f")
-    local taken = stream:try_write(piece)
-    if taken then text[#text + 1] = piece end
-  until not taken
-  return table.concat(text)
 end
 
 for _, backend in helper.backends() do
@@ -116,7 +93,7 @@ for _, backend in helper.backends() do
       first:close()
       assert.equal("pending", second:status())
       s:settimeout(1)
-      assert.equal("ETIMEDOUT", codes(s:write "third"))
+      assert.equal("ETIMEDOUT", failure(s:write "third"))
       local all = text .. "first" .. pattern(100000) .. "second" .. "third"
       assert.is_true(all == peer:read(#all))
       second:await()
@@ -138,8 +115,8 @@ for _, backend in helper.backends() do
       assert.equal(s, s:write "a")
       assert.equal("a", peer:read_some())
       local text = fill(s)
-      assert.equal("ETIMEDOUT", codes(s:write "b"))
-      assert.equal("ETIMEDOUT", codes(s:flush()))
+      assert.equal("ETIMEDOUT", failure(s:write "b"))
+      assert.equal("ETIMEDOUT", failure(s:flush()))
       assert.is_true(text .. "b" == peer:read(#text + 1))
       assert.equal(s, s:flush())
     end))
@@ -188,10 +165,10 @@ for _, backend in helper.backends() do
       it("gives EPIPE, again and again", on(function()
         local s, peer = ends()
         peer:close()
-        assert.equal("EPIPE", codes(s:write "x"))
-        assert.equal("EPIPE", codes(s:write "x"))
-        assert.equal("EPIPE", codes(s:try_write "x"))
-        assert.equal("EPIPE", codes(s:flush()))
+        assert.equal("EPIPE", failure(s:write "x"))
+        assert.equal("EPIPE", failure(s:write "x"))
+        assert.equal("EPIPE", failure(s:try_write "x"))
+        assert.equal("EPIPE", failure(s:flush()))
         assert.is_nil(s:read())
       end))
 
@@ -201,9 +178,9 @@ for _, backend in helper.backends() do
         local writer, flusher = lull.spawn(s.write, s, "x"), lull.spawn(s.flush, s)
         lull.sleep(1)
         peer:close()
-        assert.equal("EPIPE", codes(writer:await()))
-        assert.equal("EPIPE", codes(flusher:await()))
-        assert.equal("EPIPE", codes(s:try_write "x"))
+        assert.equal("EPIPE", failure(writer:await()))
+        assert.equal("EPIPE", failure(flusher:await()))
+        assert.equal("EPIPE", failure(s:try_write "x"))
       end))
     end)
 
@@ -213,7 +190,7 @@ for _, backend in helper.backends() do
         local text = fill(s)
         assert.equal(s, s:shutdown "write")
         assert.equal(s, s:shutdown "write")
-        assert.equal("EPIPE", codes(s:write "x"))
+        assert.equal("EPIPE", failure(s:write "x"))
         assert.is_true(text == peer:read "a")
         peer:write "answer"
         peer:close()
@@ -247,7 +224,7 @@ for _, backend in helper.backends() do
         s:shutdown "both"
         assert.is_nil(s:read())
         assert.equal("x", peer:read "a")
-        assert.equal("EPIPE", codes(s:write "x"))
+        assert.equal("EPIPE", failure(s:write "x"))
       end))
     end)
 
@@ -270,8 +247,8 @@ for _, backend in helper.backends() do
         local writer, flusher = lull.spawn(s.write, s, "x"), lull.spawn(s.flush, s)
         lull.sleep(1)
         s:close()
-        assert.equal("ECANCELED", codes(writer:await()))
-        assert.equal("ECANCELED", codes(flusher:await()))
+        assert.equal("ECANCELED", failure(writer:await()))
+        assert.equal("ECANCELED", failure(flusher:await()))
         assert.is_true(text .. "x" == peer:read "a")
       end))
 
@@ -376,8 +353,8 @@ for _, backend in helper.backends() do
         s:abort()
         s:abort()
         s:close()
-        assert.equal("ECANCELED", codes(writer:await()))
-        assert.equal("ECANCELED", codes(reader:await()))
+        assert.equal("ECANCELED", failure(writer:await()))
+        assert.equal("ECANCELED", failure(reader:await()))
         assert.is_true(#peer:read "a" < #text)
       end))
 

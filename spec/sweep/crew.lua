@@ -1,4 +1,5 @@
 -- What scenarios do with their tasks, any of which may be cancelled at any point.
+local cast = require "spec.cast"
 local lull = require "lull"
 
 local crew = {}
@@ -10,13 +11,7 @@ function crew.spawn_each(n, fn)
   return list
 end
 
--- Waits for tasks, and raises what is wrong with them; that one was cancelled is not.
-function crew.await_all(list)
-  for _, task in ipairs(list) do
-    local ok, err = pcall(task.await, task)
-    if not ok and not tostring(err):find("ECANCELED: ", 1, true) then error(err, 0) end
-  end
-end
+crew.await_all = cast.await_all
 
 -- Calls fn when all of them have ended, also those that have never begun.
 function crew.when_done(list, fn)
