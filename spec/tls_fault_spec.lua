@@ -90,13 +90,15 @@ describe("TLS", function()
           local kept = core.descriptors()
           for _, direction in ipairs {"up", "down"} do
             for cut = 0, passed[direction] - 1, 13 do
+              local is_cut = false
               local client, server = conversation(1, function(way, at, data)
-                if way == direction and at >= cut then return nil end
-                return data
+                is_cut = is_cut or way == direction and at >= cut
+                return (way ~= direction or at < cut) and data or nil
               end, version)
-              -- who has not got everything must not believe it
+              -- who has not got everything must not believe it; (signatures differ in
+              -- length, so the last cut may come behind the end)
               local loser = direction == "up" and server or client
-              assert.not_equal("end", loser, direction .. " " .. cut)
+              assert(not is_cut or loser ~= "end", direction .. " " .. cut)
             end
           end
           collectgarbage()
