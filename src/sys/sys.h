@@ -292,7 +292,7 @@ void sys_ear_close(struct sys_ear *ear);
 /* Makes fd[0] wait for the next signal; look at the counts after this. */
 void sys_ear_drain(struct sys_ear *ear);
 
-/* ---- TLS: tlscontext.c, tls.c ---------------------------------------------------- */
+/* ---- TLS: tlscontext.c, tls.c, tlspeer.c ----------------------------------------- */
 
 /* A failure of TLS is -SYS_ETLS, and why can be asked for. */
 enum { SYS_ETLS = 20000, SYS_WHY = 200, SYS_STAMP = 80, SYS_TLS_NAME = 256 };

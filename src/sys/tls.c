@@ -1,11 +1,5 @@
-/* A connection under TLS.  OpenSSL reads and writes through a BIO of ours:
-
-   It reads from the stream's socket (first what had come before TLS began), and is told
-   to wait where there is nothing.
-
-   What it writes is taken always, whole: sent if the system takes it, else kept in `out`,
-   of which there is never more than a record and what the protocol itself has to say.  So
-   nothing has to be tried again with the same bytes, and no read ever waits for a write.
+/* A connection under TLS: its life, the handshake, receiving and sending.  OpenSSL reads
+   and writes through the BIO of tlsbio.c, which takes whatever it writes.
 
    Of the caller's bytes those count as sent whose record has left `out`.  He keeps the
    rest, and shows it again: sys_tls_send remembers how much of it (`held`) is
@@ -16,99 +10,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
-
 #include "tls.h"
 
 enum {
     RECORD = SSL3_RT_MAX_PLAIN_LENGTH,
-    RECORDS = 16,         /* of one call before others get a turn */
-    TALK = 256 << 10,     /* what a peer may send without saying anything */
-    OUT_LIMIT = 256 << 10 /* no peer makes us keep more answers than that */
+    RECORDS = 16,    /* of one call before others get a turn */
+    TALK = 256 << 10 /* what a peer may send without saying anything */
 };
-
-/* ---- the BIO --------------------------------------------------------------------- */
-
-static int bio_read(BIO *bio, char *data, int size)
-{
-    struct sys_tls *t = BIO_get_data(bio);
-    BIO_clear_retry_flags(bio);
-    size_t early = buffer_size(&t->early);
-    if (early > 0) {
-        early = early < (size_t)size ? early : (size_t)size;
-        memcpy(data, buffer_bytes(&t->early), early);
-        buffer_take(&t->early, early, t->alloc, t->ud);
-        return (int)early;
-    }
-    int n = t->ended ? t->recv_error : lull_io_recv(t->loop, t->io, data, (size_t)size);
-    t->dry = n == -EAGAIN;
-    if (t->dry) {
-        BIO_set_retry_read(bio);
-        return -1;
-    }
-    if (n <= 0) {
-        t->ended = true;
-        t->recv_error = n;
-    } else
-        t->talk += (size_t)n;
-    return n;
-}
-
-/* Keeps what the system did not take. */
-static void keep(struct sys_tls *t, const char *data, size_t n)
-{
-    bool much = buffer_size(&t->out) + n > OUT_LIMIT;
-    char *to = much ? NULL : buffer_reserve(&t->out, n, t->alloc, t->ud);
-    if (to == NULL) {
-        t->out_error = much ? -ENOBUFS : -ENOMEM;
-        return;
-    }
-    memcpy(to, data, n);
-    buffer_commit(&t->out, n);
-}
-
-/* Failures are kept for who sends: there may still be something to read. */
-static int bio_write(BIO *bio, const char *data, int size)
-{
-    struct sys_tls *t = BIO_get_data(bio);
-    int n = 0;
-    BIO_clear_retry_flags(bio);
-    if (t->out_error)
-        return size;
-    if (buffer_size(&t->out) == 0)
-        n = lull_io_send(t->loop, t->io, data, (size_t)size);
-    if (n < 0 && n != -EAGAIN)
-        t->out_error = n;
-    n = n < 0 ? 0 : n;
-    if (n < size && t->out_error == 0)
-        keep(t, data + n, (size_t)(size - n));
-    return size;
-}
-
-static long bio_ctrl(BIO *bio, int command, long n, void *data)
-{
-    (void)bio, (void)n, (void)data;
-    return command == BIO_CTRL_FLUSH;
-}
-
-static int bio_create(BIO *bio)
-{
-    BIO_set_init(bio, 1);
-    return 1;
-}
-
-BIO_METHOD *sys_tls_method(void)
-{
-    BIO_METHOD *m = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "lull stream");
-    if (m) {
-        BIO_meth_set_read(m, bio_read);
-        BIO_meth_set_write(m, bio_write);
-        BIO_meth_set_ctrl(m, bio_ctrl);
-        BIO_meth_set_create(m, bio_create);
-    }
-    return m;
-}
 
 /* ---- life ------------------------------------------------------------------------ */
 
@@ -155,13 +63,6 @@ static void forget(struct sys_tls *t, char **text)
     *text = NULL;
 }
 
-static char *copy(struct sys_tls *t, const char *text)
-{
-    size_t size = strlen(text) + 1;
-    char *to = t->alloc(t->ud, NULL, 0, size);
-    return to ? memcpy(to, text, size) : NULL;
-}
-
 void sys_tls_close(struct sys_tls *t)
 {
     if (t->context == NULL)
@@ -193,50 +94,6 @@ void sys_tls_feed(struct sys_tls *t, struct buffer *early)
 {
     t->early = *early;
     *early = (struct buffer){0};
-}
-
-/* ---- whom a client expects ------------------------------------------------------- */
-
-/* A number is looked for among the addresses of the certificate, and is no server name. */
-static bool expect(struct sys_tls *t, const char *name)
-{
-    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(t->ssl), name) == 1)
-        return true;
-    ERR_clear_error();
-    SSL_set_hostflags(t->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    t->name = copy(t, name);
-    return t->name && SSL_set1_host(t->ssl, name) == 1 &&
-           SSL_set_tlsext_host_name(t->ssl, name) == 1;
-}
-
-static void offer_session(struct sys_tls *t)
-{
-    SSL_SESSION *session = sys_tls_session(t->context, t->key);
-    if (session) {
-        SSL_set_session(t->ssl, session);
-        SSL_SESSION_free(session);
-    }
-}
-
-int sys_tls_expect(struct sys_tls *t, const char *name, const char *key)
-{
-    char host[SYS_TLS_NAME];
-    size_t n = strcspn(name, "%"); /* the zone of an IPv6 address */
-    if (n > 0 && name[n] == '\0' && name[n - 1] == '.')
-        n--;
-    if (n == 0 || n >= sizeof host)
-        return -EINVAL;
-    memcpy(host, name, n);
-    host[n] = '\0';
-    if (!expect(t, host)) {
-        ERR_clear_error();
-        return -ENOMEM;
-    }
-    t->key = copy(t, key);
-    if (t->key == NULL)
-        return -ENOMEM;
-    offer_session(t);
-    return 0;
 }
 
 /* ---- how calls end --------------------------------------------------------------- */
@@ -276,21 +133,6 @@ static int outcome(struct sys_tls *t, int n)
     }
     ERR_clear_error();
     return rc;
-}
-
-/* Sends what is in `out`: 0 when nothing is left. */
-static int empty(struct sys_tls *t)
-{
-    while (t->out_error == 0 && buffer_size(&t->out) > 0) {
-        int n = lull_io_send(t->loop, t->io, buffer_bytes(&t->out), buffer_size(&t->out));
-        if (n == -EAGAIN)
-            return n;
-        if (n < 0)
-            t->out_error = n;
-        else
-            buffer_take(&t->out, (size_t)n, t->alloc, t->ud);
-    }
-    return t->out_error;
 }
 
 /* ---- the calls ------------------------------------------------------------------- */
@@ -382,7 +224,7 @@ int sys_tls_send(struct sys_tls *t, lull_loop *loop, const char *data, size_t si
     int rc = sys_tls_handshake(t, loop);
     t->loop = loop;
     if (rc == 0)
-        rc = empty(t);
+        rc = sys_tls_empty(t);
     if (rc < 0)
         return rc;
     size_t done = t->held < size ? t->held : size;
@@ -406,7 +248,7 @@ int sys_tls_flush(struct sys_tls *t, lull_loop *loop)
 {
     int rc = sys_tls_handshake(t, loop);
     t->loop = loop;
-    int sent = empty(t);
+    int sent = sys_tls_empty(t);
     return rc == 0 || (rc == -EAGAIN && sent < 0) ? sent : rc;
 }
 
@@ -453,40 +295,6 @@ bool sys_tls_torn(const struct sys_tls *t)
 const char *sys_tls_why(const struct sys_tls *t)
 {
     return t->why;
-}
-
-void sys_tls_info(const struct sys_tls *t, struct sys_tls_info *info)
-{
-    const unsigned char *alpn;
-    unsigned alpn_size;
-    X509 *peer = SSL_get0_peer_certificate(t->ssl);
-    *info = (struct sys_tls_info){.version = SSL_get_version(t->ssl),
-                                  .cipher = SSL_get_cipher_name(t->ssl)};
-    info->server_name = t->context->server
-                            ? SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name)
-                            : t->name;
-    SSL_get0_alpn_selected(t->ssl, &alpn, &alpn_size);
-    info->alpn = alpn ? (const char *)alpn : NULL;
-    info->alpn_size = alpn_size;
-    info->resumed = SSL_session_reused(t->ssl);
-    info->verified = peer && t->context->verifies &&
-                     SSL_get_verify_result(t->ssl) == X509_V_OK;
-}
-
-ptrdiff_t sys_tls_certificate(const struct sys_tls *t, char *out, size_t size)
-{
-    X509 *peer = SSL_get0_peer_certificate(t->ssl);
-    if (peer == NULL)
-        return 0;
-    ERR_clear_error();
-    BIO *bio = BIO_new(BIO_s_mem());
-    char *text = NULL;
-    ptrdiff_t n = bio && PEM_write_bio_X509(bio, peer) ? BIO_get_mem_data(bio, &text) : 0;
-    if (n > 0 && (size_t)n <= size)
-        memcpy(out, text, (size_t)n);
-    BIO_free(bio);
-    ERR_clear_error();
-    return n > 0 ? n : -ENOMEM;
 }
 
 #else

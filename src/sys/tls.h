@@ -1,5 +1,6 @@
-/* What the two files of TLS tell each other: tlscontext.c (what is agreed on beforehand)
-   and tls.c (a connection).  Both know OpenSSL, nobody else does. */
+/* What the files of TLS tell each other: tlscontext.c (what is agreed on beforehand),
+   tls.c (a connection), tlsbio.c (its socket) and tlspeer.c (its other end).  They know
+   OpenSSL, nobody else does. */
 #ifndef LULL_TLS_H
 #define LULL_TLS_H
 
@@ -55,7 +56,9 @@ int sys_tls_reason(char why[SYS_WHY], const char *otherwise);
 /* A session for key that can be resumed, owned by the caller then; or NULL. */
 SSL_SESSION *sys_tls_session(struct sys_tls_context *c, const char *key);
 
-/* The functions of the BIO of a connection. */
+/* tlsbio.c: the functions of the BIO of a connection; sends what that has kept in `out`:
+   0 when nothing is left. */
 BIO_METHOD *sys_tls_method(void);
+int sys_tls_empty(struct sys_tls *t);
 
 #endif
