@@ -17,6 +17,7 @@ struct scope {
 /* A flag of a lull_scope, beside LULL_SHIELD: it is the first part of a struct group. */
 #define LULL_IS_GROUP 2u
 
+/* nesting.c */
 /* Raises unless L is in a task and may open scopes. */
 void lull_scope_check(lua_State *L, struct runtime *rt);
 
@@ -34,6 +35,9 @@ bool lull_scope_around(const struct runtime *rt, const struct scope *s);
 
 /* Ends s, the innermost scope of the running task. */
 void lull_scope_leave(lua_State *L, struct runtime *rt, struct scope *s);
+
+/* Takes s out of its loop and of the tree, wherever it is. */
+void lull_scope_end(lua_State *L, struct runtime *rt, struct scope *s);
 
 /* Ends s, whose object is being collected, if it was never left. */
 void lull_scope_collect(lua_State *L, struct runtime *rt, struct scope *s);

@@ -95,7 +95,7 @@ void lull_pushcancelled(lua_State *L, int i);
 void lull_inherit_locals(lua_State *L, struct runtime *rt, struct task *t);
 void lull_drop_locals(lua_State *L, struct task *t); /* allocates nothing */
 
-/* scopelib.c */
+/* nesting.c */
 /* Leaves the scopes inside of `until` that were left open; when well, an error that names
    them is pushed and true returned. */
 bool lull_unwind(lua_State *L, struct runtime *rt, lull_scope *until, bool well);
