@@ -399,6 +399,17 @@ describe("the process", function()
     assert.equal(0, code)
   end)
 
+  it("collects garbage seldom while there is little of anything, but for --plain", function()
+    local count = [[
+      local n = 0
+      local function mark() setmetatable({}, {__gc = function() n = n + 1 mark() end}) end
+      mark()
+      for _ = 1, 4000 do local _ = ("x"):rep(math.random(1000, 1001)) end
+      print(n)]]
+    assert.is_true(tonumber((output {"-e", count})) <= 6)
+    assert.is_true(tonumber((output {"--plain", "-e", count})) >= 10)
+  end)
+
   it("raises its limit of open files as far as it may", function()
     local limits = io.open "/proc/self/limits"
     if not limits then return pending "needs /proc" end
