@@ -215,6 +215,27 @@ static void closes_from_inside(void)
     CHECK(lull_close(NULL, 0) == 0);
 }
 
+static lull_promise *promised;
+
+static int promise(lua_State *L)
+{
+    promised = lull_promise_new(L, NULL, NULL);
+    return 1;
+}
+
+/* The virtual clock stands while the host has something to answer; the grace is over all
+   the same. */
+static void closes_on_a_clock_that_stands(void)
+{
+    lull_options o = {.size = sizeof o, .virtual_clock = true};
+    lull *l = open_with(&o);
+    lua_register(lull_state(l), "promise", promise);
+    start(l, "lull.shield(lull.await, promise())");
+    CHECK(lull_step(l, NULL) == LULL_STEP_IDLE);
+    CHECK(lull_close(l, 1000000) == 0);
+    lull_promise_drop(promised);
+}
+
 /* ---- where one would not think of it --------------------------------------------- */
 
 static int quit(lua_State *L)
@@ -395,6 +416,7 @@ int main(void)
     gives_time_to_clean_up();
     ends_in_every_order();
     closes_from_inside();
+    closes_on_a_clock_that_stands();
     closes_where_nobody_drives();
     closes_from_a_coroutine_of_the_host();
     closes_beside_coroutines_that_rest();

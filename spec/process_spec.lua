@@ -662,8 +662,10 @@ describe("closing a process", function()
     run(function()
       both_ways(function(pidfd)
         local p = spawn(
-          sh("trap 'echo bye > $1/bye; exit 5' TERM; echo; sleep 99 & wait", dir.path),
-          {stdin = "pipe", stdout = "pipe", pidfd = pidfd, process_group = true})
+          sh([[trap 'echo bye > $1/bye; exit 5' TERM; echo
+               while :; do sleep 0.01; done]], dir.path),
+          {stdin = "pipe", stdout = "pipe", stderr = "null", pidfd = pidfd,
+           process_group = true})
         p.stdout:read()
         local waiter = lull.spawn(p.wait, p)
         helper.turns(1)
@@ -693,6 +695,69 @@ describe("closing a process", function()
     end, real)
   end))
 
+  it("does so on the virtual clock, which stands while a child runs", tidy(function()
+    run(function()
+      local p = spawn(sh "trap '' TERM; echo; sleep 100; true",
+        {stdout = "pipe", grace = 0.05, process_group = true})
+      p.stdout:read()
+      local start = lull.now()
+      p:close()
+      assert.same({nil, "SIGKILL"}, {p:wait()})
+      assert.equal(start, lull.now())
+    end)
+  end))
+
+  -- Starts a leader that SIGTERM ends, and in its group another that runs text; both hold
+  -- the stream that is returned first, which so tells when nobody is left.
+  local function lead(text, opts)
+    local here, there = net.pair()
+    local leader = "sh -c \"$1\" & wait"
+    opts.stdout, opts.process_group = there, true
+    local p = spawn(sh(leader, text), opts)
+    there:close()
+    assert.equal("ready", here:read())
+    return here, p
+  end
+
+  it("kills what a leader leaves behind when the grace is over", tidy(function()
+    run(function()
+      local held, p =
+        lead("trap '' TERM; echo ready; while :; do sleep 1; done", {grace = 0.05})
+      p:close()
+      assert.same({nil, "SIGTERM"}, {p:wait()})
+      assert.equal("", held:read "a")
+    end, real)
+  end))
+
+  it("leaves a group the grace that its leader did not need", tidy(function()
+    for _, clock in ipairs {real, {}} do
+      run(function()
+        local held, p = lead(
+          [[trap 'sleep 0.05; echo bye; exit' TERM; echo ready
+            while :; do sleep 0.01; done]],
+          {grace = 60})
+        p:close()
+        assert.same({nil, "SIGTERM"}, {p:wait()})
+        assert.equal("bye\n", held:read "a")
+      end, clock)
+    end
+  end))
+
+  it("has a script's end wait for a group", tidy(function()
+    local dir <close> = helper.tempdir()
+    local out, err, code = helper.child(([[
+      local process = require "lull.process"
+      local member = "trap 'sleep 0.05; echo bye > %s/bye; exit' TERM; echo; "
+        .. "while :; do sleep 0.01; done"
+      local p = assert(process.spawn({"sh", "-c", "sh -c \"$1\" & wait", "sh", member},
+        {process_group = true, stdout = "pipe", grace = 60}))
+      p.stdout:read()
+      lull.loop():call_soon(p.close, p)
+    ]]):format(dir.path), "--real")
+    assert.same({"", "", 0}, {out, err, code})
+    assert.equal("bye\n", slurp(dir.path .. "/bye"))
+  end))
+
   it("wakes what is stopped", tidy(function()
     run(function()
       local p = spawn {"sleep", "100"}
@@ -707,8 +772,9 @@ describe("closing a process", function()
     run(function()
       local pid
       local task = lull.spawn(function()
-        local p <close> = spawn(sh "trap 'sleep 0.05; exit' TERM; echo; sleep 99 & wait",
-          {stdout = "pipe", process_group = true})
+        local p <close> = spawn(sh [[trap 'sleep 0.05; exit' TERM; echo
+                                     while :; do sleep 0.01; done]],
+          {stdout = "pipe", stderr = "null", process_group = true})
         p.stdout:read()
         pid = p:pid()
         lull.sleep(100)

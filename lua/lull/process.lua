@@ -160,6 +160,7 @@ end }
 -- Those who read get a turn for its last words before the streams are closed.
 local function wait_for_end(child)
   child:wait()
+  child:outlive()
   core.sleep(0)
 end
 

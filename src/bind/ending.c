@@ -1,5 +1,6 @@
 /* The end of a loop: everybody is cancelled and waited for, as long as somebody has patience;
    who is left then is ended the hard way.  Nothing here may raise: see run.c. */
+#include "grace.h"
 #include "looplib.h"
 
 #include <errno.h>
@@ -45,7 +46,7 @@ static void kill_task(lua_State *L, struct runtime *rt, struct task *t)
 
 struct patience {
     lull_waiter waiter;
-    lull_timer timer;
+    struct grace grace;
     int64_t time; /* LULL_FOREVER; 0: nothing is waited for */
     unsigned turns;
     bool over;
@@ -61,19 +62,15 @@ static void begin(struct patience *p, lull_loop *loop, int64_t time)
 {
     *p = (struct patience){.time = time, .turns = TURNS};
     lull_waiter_init(&p->waiter, lose_patience);
-    lull_timer_init(&p->timer, &p->waiter);
-    if (time <= 0 || time >= LULL_FOREVER / 2)
-        return;
-    lull_refresh(loop);
-    lull_wait(&p->waiter);
-    if (lull_timer_start(loop, &p->timer, lull_now(loop) + time, 0) < 0)
+    lull_grace_init(&p->grace, &p->waiter);
+    if (time > 0 && time < LULL_FOREVER / 2 &&
+        lull_grace_start(loop, &p->grace, time) < 0)
         p->time = 0;
 }
 
 static void end(struct patience *p, lull_loop *loop)
 {
-    lull_timer_stop(loop, &p->timer);
-    lull_forget(&p->waiter);
+    lull_grace_stop(loop, &p->grace);
 }
 
 /* Runs the loop; false: there is no point, or no patience, to run it any more. */

@@ -3,22 +3,25 @@
 #ifndef LULL_PROCESS_H
 #define LULL_PROCESS_H
 
-#include "bind.h"
+#include "grace.h"
 
 struct process {
     lull_io io;         /* readable when it has ended */
     lull_waiter reaper; /* waits for that */
     lull_waiter killer; /* waits for the end of its grace */
-    lull_timer patience;
+    struct grace patience;
     lull_waiter end;   /* waits for the end of the loop */
     lull_list waiters; /* tasks */
+    lull_list closers; /* tasks that wait for its group */
     lull_list link;    /* in the room's list, while it has not been reaped */
     struct runtime *rt;
     lull_loop *loop; /* that it is reaped on, or NULL */
     lua_Number grace;
+    int64_t since, time, pause; /* ns: its grace; real time; between looks at the group */
     int pid, code, number; /* number: of the signal that killed it, or 0 */
     int lost;              /* -errno: nobody knows how it ended */
-    bool alive, pidfd, group, closing;
+    bool alive, pidfd, group, closing, killed;
+    bool rests;   /* it has ended, others of its group have not */
     bool lingers; /* who runs the loop to its end waits for it */
 };
 

@@ -4,14 +4,20 @@
    A child is reaped as soon as it has ended, by a waiter of its own on the loop, whether
    somebody waits for it or not; until then the runtime holds it.  Where its loop is
    closed first it is left to itself, and whoever waits for it later, or starts another,
-   reaps it.  A thread that waits for it (see src/sys/child.c) has to have gone first. */
+   reaps it.  A thread that waits for it (see src/sys/child.c) has to have gone first.
+
+   A group that is closed may outlive its leader: it has the rest of the grace, in which
+   it is looked at now and then, for nobody tells its end. */
 #include "process.h"
 
 #include <errno.h>
 #include <signal.h>
 
 #include "room.h"
+#include "apart.h"
 #include "sys.h"
+
+enum { FIRST_LOOK = 1000000, LOOK = 64 * FIRST_LOOK }; /* ns between looks at a group */
 
 /* ---- all of them ------------------------------------------------------------------- */
 
@@ -23,6 +29,8 @@ static int room_gc(lua_State *L)
     lull_list *all = lua_touserdata(L, 1);
     while (!list_empty(all)) {
         struct process *p = container_of(list_pop(all), struct process, link);
+        if (!p->alive)
+            continue;
         sys_child_end(p->pid, false, &p->code, &p->number);
         sys_close(p->io.watch.fd);
     }
@@ -36,15 +44,22 @@ static void detach(struct process *p)
     if (p->loop == NULL)
         return;
     lull_forget(&p->reaper);
-    lull_forget(&p->killer);
     lull_forget(&p->end);
-    lull_timer_stop(p->loop, &p->patience);
+    lull_grace_stop(p->loop, &p->patience);
     lull_io_close(&p->io);
     lull_loop_unref(p->loop);
     if (p->lingers)
         lull_linger(p->loop, -1);
-    p->lingers = false;
+    p->lingers = p->rests = false;
     p->loop = NULL;
+}
+
+/* It has ended, and nobody is left of it. */
+static void let_go(lua_State *L, struct process *p)
+{
+    detach(p);
+    list_remove(&p->link);
+    lull_release(L, p);
 }
 
 int lull_process_attach(struct process *p, lull_loop *loop)
@@ -71,6 +86,49 @@ static void forget_fd(struct process *p)
     p->io.watch.fd = -1;
 }
 
+/* ---- signals ----------------------------------------------------------------------- */
+
+static int send_signal(struct process *p, int number)
+{
+    int pidfd = p->pidfd ? p->io.watch.fd : -1;
+    return sys_child_signal(p->pid, pidfd, p->group, number);
+}
+
+static void kill_all(struct process *p)
+{
+    p->killed = true;
+    send_signal(p, SIGKILL);
+}
+
+/* What its leader has left behind of a group is ended when the grace is over.  As long as
+   somebody lives in it its number is nobody else's. */
+static void look_after(lua_State *L, struct process *p)
+{
+    int64_t left = p->time - (sys_now() - p->since);
+    bool lives = sys_group_lives(p->pid);
+    p->pause = p->pause < LOOK ? 2 * p->pause : LOOK;
+    if (lives && left > 0 &&
+        lull_grace_start(p->loop, &p->patience, left < p->pause ? left : p->pause) == 0)
+        return;
+    if (lives)
+        kill_all(p);
+    lull_wake_all(p->loop, &p->closers, 0);
+    let_go(L, p);
+}
+
+static void grace_is_over(lull_loop *loop, lull_waiter *w)
+{
+    struct process *p = container_of(w, struct process, killer);
+    lull_grace_stop(loop, &p->patience);
+    if (p->rests)
+        look_after(p->rt->L, p);
+    else
+        kill_all(p);
+}
+
+
+/* ---- the end ----------------------------------------------------------------------- */
+
 /* Reaps p if it has ended; returns whether it has.  Where a thread waits for it, that has
    to have gone first. */
 static bool reap(lua_State *L, struct process *p)
@@ -83,10 +141,13 @@ static bool reap(lua_State *L, struct process *p)
     p->alive = false;
     p->lost = rc < 0 ? rc : 0;
     lull_wake_all(p->loop, &p->waiters, 0);
-    detach(p);
+    lull_io_close(&p->io);
     forget_fd(p);
-    list_remove(&p->link);
-    lull_release(L, p);
+    p->rests = p->loop && p->group && p->closing && !p->killed;
+    if (p->rests)
+        look_after(L, p);
+    else
+        let_go(L, p);
     return true;
 }
 
@@ -103,24 +164,16 @@ void lull_process_reap_left(lua_State *L)
     for (lull_list *l = all->next, *next; l != all; l = next) {
         next = l->next;
         struct process *p = container_of(l, struct process, link);
-        if (p->loop == NULL)
+        if (p->loop != NULL)
+            continue;
+        if (p->alive)
             reap(L, p);
+        else
+            let_go(L, p); /* the loop ended while it was looked after */
     }
 }
 
-/* ---- signals ----------------------------------------------------------------------- */
-
-static int send_signal(struct process *p, int number)
-{
-    int pidfd = p->pidfd ? p->io.watch.fd : -1;
-    return sys_child_signal(p->pid, pidfd, p->group, number);
-}
-
-static void grace_is_over(lull_loop *loop, lull_waiter *w)
-{
-    (void)loop;
-    send_signal(container_of(w, struct process, killer), SIGKILL);
-}
+/* ---- closing ----------------------------------------------------------------------- */
 
 /* SIGTERM, and SIGKILL when the grace is over.  One that is stopped hears nothing until
    it is continued. */
@@ -133,13 +186,12 @@ static void terminate(lua_State *L, struct process *p)
         lull_process_attach(p, loop);
     }
     if (p->loop != NULL)
-        lull_refresh(p->loop); /* somebody may have computed for long */
-    int64_t deadline = p->loop ? lull_after(p->loop, p->grace) : 0;
-    lull_wait(&p->killer);
+        p->time = lull_after(p->loop, p->grace) - lull_now(p->loop);
+    p->since = sys_now();
+    p->pause = FIRST_LOOK;
     if (p->loop == NULL || p->grace <= 0 ||
-        lull_timer_start(p->loop, &p->patience, deadline, 0) < 0) {
-        lull_forget(&p->killer);
-        send_signal(p, SIGKILL);
+        lull_grace_start(p->loop, &p->patience, p->time) < 0) {
+        kill_all(p);
         return;
     }
     p->lingers = true;
@@ -156,9 +208,10 @@ struct process *lull_newprocess(lua_State *L, struct runtime *rt)
     lull_waiter_init(&p->reaper, readable);
     lull_waiter_init(&p->killer, grace_is_over);
     lull_waiter_init(&p->end, loop_ends);
-    lull_timer_init(&p->patience, &p->killer);
+    lull_grace_init(&p->patience, &p->killer);
     lull_io_init(&p->io, -1);
     list_init(&p->waiters);
+    list_init(&p->closers);
     list_init(&p->link);
     p->rt = rt;
     return p;
@@ -225,6 +278,26 @@ static int process_wait(lua_State *L)
     return lull_enter(L, waitk);
 }
 
+static int outlivek(lua_State *L, int status, lua_KContext rc)
+{
+    (void)status, (void)rc;
+    struct runtime *rt = lull_runtime(L);
+    struct process *p = lua_touserdata(L, 1);
+    if (!p->rests || p->loop != rt->loop)
+        return 0;
+    lull_wait(&rt->task->waiter);
+    list_push(&p->closers, &rt->task->waiter.link);
+    return lull_await(L, LULL_FOREVER, outlivek);
+}
+
+/* child:outlive (): waits for what is left of its group, when it has been terminated. */
+static int process_outlive(lua_State *L)
+{
+    checkprocess(L);
+    lua_settop(L, 1);
+    return lull_enter(L, outlivek);
+}
+
 /* child:ended () -> whether it has been reaped; and what wait returns */
 static int process_ended(lua_State *L)
 {
@@ -262,13 +335,13 @@ static int process_kill(lua_State *L)
     return 1;
 }
 
-/* child:terminate () -> whether it still runs, and has been asked to end */
+/* child:terminate () -> whether it, or its group, still runs, and has been asked to end */
 static int process_terminate(lua_State *L)
 {
     struct process *p = checkprocess(L);
     if (p->alive && !p->closing)
         terminate(L, p);
-    lua_pushboolean(L, p->alive);
+    lua_pushboolean(L, p->alive || p->rests);
     return 1;
 }
 
@@ -281,7 +354,8 @@ static int process_pid(lua_State *L)
 
 static const luaL_Reg methods[] = {
     {"wait", process_wait}, {"ended", process_ended},         {"kill", process_kill},
-    {"pid", process_pid},   {"terminate", process_terminate}, {NULL, NULL}};
+    {"pid", process_pid},   {"terminate", process_terminate}, {"outlive", process_outlive},
+    {NULL, NULL}};
 
 void lull_open_process(lua_State *L)
 {

@@ -262,6 +262,12 @@ int sys_child_end(int pid, bool wait, int *code, int *number);
 /* Sends a signal to a child that has not been reaped; pidfd < 0: there is none. */
 int sys_child_signal(int pid, int pidfd, bool group, int number);
 
+/* pack.c.  Is there a member of the process group that has not ended? */
+bool sys_group_lives(int group);
+
+/* countdown.c.  A descriptor that becomes readable after so much real time; -errno. */
+int sys_countdown(int64_t ns);
+
 /* ---- signals: signal.c ----------------------------------------------------------- */
 
 enum { SYS_SIGNALS = 65, SYS_SIGNAL = 24 };
