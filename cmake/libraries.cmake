@@ -44,29 +44,49 @@ endif()
 
 # ---- system --------------------------------------------------------------------------
 
-set(LULL_SYSTEM m)    # what to link
+set(LULL_SYSTEM m ${CMAKE_DL_LIBS}) # what to link
 set(LULL_PACKAGES "") # the packages, each after its name: for those who link us
 
-# Found, it is LULL_HAVE_<name>; what nobody calls the linker drops.
-function(optional name package purpose)
+option(LULL_LOAD "Load OpenSSL, c-ares and libedit when first needed, not link them" ON)
+
+# The name by which the dynamic linker knows the library of a package; empty: none.
+function(shared_name out name)
+  set(${out} "" PARENT_SCOPE)
+  if(NOT LULL_LOAD OR APPLE OR NOT CMAKE_OBJDUMP)
+    return()
+  endif()
+  list(GET ${name}_LINK_LIBRARIES 0 file)
+  execute_process(COMMAND ${CMAKE_OBJDUMP} -p ${file} OUTPUT_VARIABLE text ERROR_QUIET)
+  if(text MATCHES "SONAME +([^\n ]+)")
+    set(${out} ${CMAKE_MATCH_1} PARENT_SCOPE)
+  endif()
+endfunction()
+
+# Found, it is LULL_HAVE_<name>; and where it is to be loaded when needed, LULL_LOAD_<name>
+# is its file (src/sys/library.h).  Else it goes to the list of what to link, from which
+# the linker drops what nobody calls.
+function(optional name package purpose list)
   pkg_check_modules(${name} QUIET IMPORTED_TARGET GLOBAL ${package})
   if(NOT ${name}_FOUND)
     message(STATUS "No ${package}: lull does without ${purpose}")
     return()
   endif()
   add_compile_definitions(LULL_HAVE_${name})
-  set(LULL_SYSTEM ${LULL_SYSTEM} PkgConfig::${name} PARENT_SCOPE)
-  set(LULL_PACKAGES ${LULL_PACKAGES} ${name} ${package} PARENT_SCOPE)
+  if("LOAD" IN_LIST ARGN)
+    shared_name(file ${name})
+  endif()
+  if(file)
+    add_compile_definitions(LULL_LOAD_${name}="${file}")
+    include_directories(SYSTEM ${${name}_INCLUDE_DIRS})
+    return()
+  endif()
+  set(${list} ${${list}} PkgConfig::${name} PARENT_SCOPE)
+  if(list STREQUAL LULL_SYSTEM)
+    set(LULL_PACKAGES ${LULL_PACKAGES} ${name} ${package} PARENT_SCOPE)
+  endif()
 endfunction()
 
-optional(CARES libcares "a resolver on the loop")
-optional(OPENSSL openssl>=3 "TLS")
-optional(URING liburing>=2.3 "the io_uring selector")
-
-pkg_check_modules(LIBEDIT QUIET IMPORTED_TARGET libedit)
-if(LIBEDIT_FOUND)
-  add_compile_definitions(LULL_HAVE_LIBEDIT)
-  set(LULL_EDIT PkgConfig::LIBEDIT) # for main.c alone
-else()
-  message(STATUS "No libedit: the prompt does without line editing")
-endif()
+optional(CARES libcares "a resolver on the loop" LULL_SYSTEM LOAD)
+optional(OPENSSL openssl>=3 "TLS" LULL_SYSTEM LOAD)
+optional(URING liburing>=2.3 "the io_uring selector" LULL_SYSTEM)
+optional(LIBEDIT libedit "line editing at the prompt" LULL_EDIT LOAD)

@@ -114,20 +114,24 @@ static const char *hosts_file(lua_State *L, bool otherwise)
     return given ? path : NULL;
 }
 
-static bool ask_system(lua_State *L)
+static void read_resolver(lua_State *L, struct question *q)
 {
     static const char *const resolvers[] = {"dns", "system", NULL};
-    int type = option(L, "resolver");
-    int i = type == LUA_TNIL ? !sys_has_dns : luaL_checkoption(L, -1, NULL, resolvers);
+    q->any = option(L, "resolver") == LUA_TNIL;
+    q->system = !q->any && luaL_checkoption(L, -1, NULL, resolvers) == 1;
     lua_pop(L, 1);
-    return i == 1;
+}
+
+bool lull_asks_system(const struct question *q)
+{
+    return q->system || (q->any && !sys_has_dns());
 }
 
 void lull_read_question(lua_State *L, struct question *q)
 {
     static const char *const families[] = {"any", "inet", "inet6", NULL};
     q->family = (enum sys_family)luaL_checkoption(L, LULL_AT_FAMILY, "any", families);
-    q->system = ask_system(L);
+    read_resolver(L, q);
     q->dns.servers = q->servers;
     q->dns.server_count = servers(L, q->servers);
     q->hosts = hosts_file(L, q->dns.server_count == 0);

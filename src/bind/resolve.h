@@ -24,11 +24,15 @@ struct question {
     struct sys_dns_options dns;
     struct sys_address servers[LULL_NAME_SERVERS];
     const char *search[LULL_SEARCH], *hosts;
-    bool system;
+    bool system, any; /* whom to ask: the system's resolver; whoever is there */
 };
 
 /* Reads the arguments of resolve; raises what is wrong with them. */
 void lull_read_question(lua_State *L, struct question *q);
+
+/* Is the system's resolver to be asked?  Not a question for numbers: it may load the
+   other one. */
+bool lull_asks_system(const struct question *q);
 
 /* ---- gate.c ---------------------------------------------------------------------- */
 

@@ -217,7 +217,7 @@ static int answer_at_once(lua_State *L, const struct question *q)
         return pushlist(L, &a, 1);
     if (sys_parse(&a, SYS_ANY, host, 0) == 0)
         return lull_pushcode(L, "EAI_ADDRFAMILY", "an address of another family", host);
-    if (!q->system && !sys_hostname(host))
+    if (!lull_asks_system(q) && !sys_hostname(host))
         return lull_pushcode(L, "EAI_NONAME", "not a host name", host);
     return 0;
 }
@@ -232,12 +232,13 @@ static int startk(lua_State *L, int status, lua_KContext rc)
     if (n > 0)
         return n;
     struct request *r = newrequest(L, rt);
-    if (!q.system && sys_hosts(q.hosts, host, q.family, &r->found))
+    bool system = lull_asks_system(&q);
+    if (!system && sys_hosts(q.hosts, host, q.family, &r->found))
         return pushanswer(L, &r->found);
     if (lua_isnumber(L, SECONDS) && lua_tonumber(L, SECONDS) == 0)
         return lull_pushfail(L, -ETIMEDOUT, host);
-    int failed = q.system ? begin_system(L, r, &q)
-                          : lull_place_take(&names_of(L)->gates, rt->loop, &r->place);
+    int failed = system ? begin_system(L, r, &q)
+                        : lull_place_take(&names_of(L)->gates, rt->loop, &r->place);
     if (failed)
         return lull_pushfail(L, failed, host);
     return waitk(L, LUA_OK, 0);

@@ -15,6 +15,34 @@
 #include <unistd.h>
 #include <wchar.h>
 
+#include "library.h"
+
+#ifdef LULL_LOAD_LIBEDIT
+
+/* Loaded when the first line is to be typed: see library.h. */
+#define LIBEDIT(X) \
+    X(el_gets) X(el_init) X(el_insertstr) X(el_line) X(el_resize) X(el_set) \
+    X(el_source) X(history) X(history_init)
+
+static struct {
+    LIBEDIT(SYS_LIBRARY_ENTRY)
+} libedit;
+
+static const char *const functions[] = {LIBEDIT(SYS_LIBRARY_NAME) NULL};
+static struct sys_library library = {LULL_LOAD_LIBEDIT, functions, &libedit, false};
+
+#define el_gets libedit.el_gets
+#define el_init libedit.el_init
+#define el_insertstr libedit.el_insertstr
+#define el_line libedit.el_line
+#define el_resize libedit.el_resize
+#define el_set libedit.el_set
+#define el_source libedit.el_source
+#define history libedit.history
+#define history_init libedit.history_init
+
+#endif
+
 static EditLine *editor;
 static History *past;
 static const char *prompt = "";
@@ -154,10 +182,20 @@ static void restore(void)
     el_set(editor, EL_PREP_TERM, 0);
 }
 
+static bool load(void)
+{
+#ifdef LULL_LOAD_LIBEDIT
+    char why[SYS_WHY];
+    return sys_library_load(&library, why) == 0;
+#else
+    return true;
+#endif
+}
+
 const struct lull_typist *lull_editline_open(void)
 {
     const char *term = getenv("TERM");
-    if (term == NULL || *term == '\0' || strcmp(term, "dumb") == 0)
+    if (term == NULL || *term == '\0' || strcmp(term, "dumb") == 0 || !load())
         return NULL;
     setlocale(LC_CTYPE, "");
     editor = el_init("lull", stdin, stdout, stderr);

@@ -28,7 +28,21 @@ enum { ASKING = -1 };               /* the status of c-ares while it has none */
 enum { MACHINE_SERVERS = 8 };       /* of those that the machine has, so many are asked */
 enum { MILLISECOND = 1000 * 1000 }; /* ns */
 
-const bool sys_has_dns = true;
+#ifdef LULL_LOAD_CARES
+struct sys_cares sys_cares;
+static const char *const functions[] = {SYS_CARES(SYS_LIBRARY_NAME) NULL};
+static struct sys_library library = {LULL_LOAD_CARES, functions, &sys_cares, false};
+#endif
+
+bool sys_has_dns(void)
+{
+#ifdef LULL_LOAD_CARES
+    char why[SYS_WHY];
+    return sys_library_load(&library, why) == 0;
+#else
+    return true;
+#endif
+}
 
 struct sys_dns {
     lull_loop *loop;
@@ -278,6 +292,8 @@ int sys_dns_start(struct sys_dns **out, lull_loop *loop, const char *host,
                   enum sys_family family, const struct sys_dns_options *o,
                   void (*done)(void *owner), void *owner)
 {
+    if (!sys_has_dns())
+        return -ENOSYS;
     size_t size = strlen(host) + 1;
     struct sys_dns *dns = calloc(1, sizeof *dns + size);
     if (dns == NULL)
@@ -321,7 +337,10 @@ void sys_dns_drop(struct sys_dns *dns)
 
 #include <errno.h>
 
-const bool sys_has_dns = false;
+bool sys_has_dns(void)
+{
+    return false;
+}
 
 int sys_dns_start(struct sys_dns **out, lull_loop *loop, const char *host,
                   enum sys_family family, const struct sys_dns_options *o,

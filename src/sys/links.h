@@ -2,9 +2,7 @@
 #ifndef LULL_LINKS_H
 #define LULL_LINKS_H
 
-#define CARES_NO_DEPRECATED /* what 1.18 has, later versions still have */
-#include <ares.h>
-
+#include "cares.h"
 #include "list.h"
 #include "sys.h"
 

@@ -205,7 +205,7 @@ struct sys_dns_options {
     int64_t patience;        /* ns that a server has for an answer */
 };
 
-extern const bool sys_has_dns; /* else sys_dns_start says -ENOSYS */
+bool sys_has_dns(void); /* else sys_dns_start says -ENOSYS */
 
 /* Begins to ask; done is called once, maybe before this returns, unless the lookup is
    dropped or the loop ends before. */

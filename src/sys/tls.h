@@ -4,11 +4,9 @@
 #ifndef LULL_TLS_H
 #define LULL_TLS_H
 
-#include <openssl/err.h>
-#include <openssl/ssl.h>
-
 #include "buffer.h"
 #include "list.h"
+#include "openssl.h"
 #include "sys.h"
 
 struct sys_tls_context {

@@ -9,8 +9,6 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include <openssl/evp.h>
-
 #include "tls.h"
 
 enum {
@@ -26,6 +24,25 @@ struct session {
     size_t size; /* of the whole */
     char key[];
 };
+
+/* ---- OpenSSL itself -------------------------------------------------------------- */
+
+#ifdef LULL_LOAD_OPENSSL
+struct sys_openssl sys_openssl;
+static const char *const functions[] = {SYS_OPENSSL(SYS_LIBRARY_NAME) NULL};
+static struct sys_library library = {LULL_LOAD_OPENSSL, functions, &sys_openssl, false};
+#endif
+
+/* Without a context nobody calls it, hence this is the one place. */
+static int load(char why[SYS_WHY])
+{
+#ifdef LULL_LOAD_OPENSSL
+    return sys_library_load(&library, why) < 0 ? -SYS_ETLS : 0;
+#else
+    (void)why;
+    return 0;
+#endif
+}
 
 /* ---- failures -------------------------------------------------------------------- */
 
@@ -288,8 +305,10 @@ static bool configure(struct sys_tls_context *c, const struct sys_tls_options *o
 int sys_tls_context_new(struct sys_tls_context **out, const struct sys_tls_options *o,
                         const char **where, char why[SYS_WHY])
 {
-    struct sys_tls_context *c = o->alloc(o->ud, NULL, 0, sizeof *c);
     *where = NULL;
+    if (load(why) < 0)
+        return -SYS_ETLS;
+    struct sys_tls_context *c = o->alloc(o->ud, NULL, 0, sizeof *c);
     if (c == NULL)
         return -ENOMEM;
     *c = (struct sys_tls_context){.references = 1, .alloc = o->alloc, .ud = o->ud};

@@ -1,0 +1,38 @@
+/* See library.h.  Knows none of the libraries. */
+#include "library.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
+
+static bool fill(const struct sys_library *library)
+{
+    void *handle = dlopen(library->file, RTLD_NOW | RTLD_LOCAL);
+    char *to = library->table;
+    for (size_t i = 0; handle && library->names[i]; i++, to += sizeof(void *)) {
+        void *function = dlsym(handle, library->names[i]);
+        if (function == NULL)
+            return false;
+        memcpy(to, &function, sizeof function); /* ISO C knows no cast for this */
+    }
+    return handle != NULL;
+}
+
+int sys_library_load(struct sys_library *library, char why[SYS_WHY])
+{
+    if (atomic_load_explicit(&library->loaded, memory_order_acquire))
+        return 0;
+    pthread_mutex_lock(&loading);
+    bool loaded = atomic_load(&library->loaded) || fill(library);
+    if (!loaded) {
+        const char *error = dlerror();
+        snprintf(why, SYS_WHY, "%s", error ? error : library->file);
+    }
+    atomic_store(&library->loaded, loaded);
+    pthread_mutex_unlock(&loading);
+    return loaded ? 0 : -ENOSYS;
+}
