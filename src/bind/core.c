@@ -280,7 +280,7 @@ static int load_module(lua_State *L)
     const struct lull_module *m = lua_touserdata(L, lua_upvalueindex(1));
     lua_settop(L, 2);
     lua_pushfstring(L, "@%s", m->file);
-    if (luaL_loadbufferx(L, m->code, m->size, lua_tostring(L, -1), "t") != LUA_OK)
+    if (luaL_loadbufferx(L, m->code, m->size, lua_tostring(L, -1), NULL) != LUA_OK)
         return lua_error(L);
     if (lull_pushprivate(L))
         lua_setupvalue(L, -2, 1);
