@@ -47,7 +47,7 @@ endif()
 set(LULL_SYSTEM m ${CMAKE_DL_LIBS}) # what to link
 set(LULL_PACKAGES "") # the packages, each after its name: for those who link us
 
-option(LULL_LOAD "Load OpenSSL, c-ares and libedit when first needed, not link them" ON)
+option(LULL_LOAD "Load OpenSSL, c-ares, ... when first needed instead of linking them" ON)
 
 # The name by which the dynamic linker knows the library of a package; empty: none.
 function(shared_name out name)
@@ -63,7 +63,7 @@ function(shared_name out name)
 endfunction()
 
 # Found, it is LULL_HAVE_<name>; and where it is to be loaded when needed, LULL_LOAD_<name>
-# is its file (src/sys/library.h).  Else it goes to the list of what to link, from which
+# is its file (src/library.h).  Else it goes to the list of what to link, from which
 # the linker drops what nobody calls.
 function(optional name package purpose list)
   pkg_check_modules(${name} QUIET IMPORTED_TARGET GLOBAL ${package})
@@ -88,5 +88,5 @@ endfunction()
 
 optional(CARES libcares "a resolver on the loop" LULL_SYSTEM LOAD)
 optional(OPENSSL openssl>=3 "TLS" LULL_SYSTEM LOAD)
-optional(URING liburing>=2.3 "the io_uring selector" LULL_SYSTEM)
+optional(URING liburing>=2.3 "the io_uring selector" LULL_SYSTEM LOAD)
 optional(LIBEDIT libedit "line editing at the prompt" LULL_EDIT LOAD)

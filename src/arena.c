@@ -39,6 +39,7 @@ enum {
     ROOM = SLAB - UNIT, /* malloc needs the rest to lay slab beside slab */
     CARVED = 1024,     /* bytes that are made blocks at a time */
     SPARE = 8,         /* empty slabs that are kept */
+    START = 32,        /* slabs that come in one piece, before any other */
     HEAP = 512         /* so many given back may be worth a word with the system */
 };
 
@@ -60,8 +61,10 @@ enum { FIRST = (sizeof(struct slab) + UNIT - 1) / UNIT * UNIT }; /* block of a s
 struct arena {
     struct slab *current[SIZES]; /* the first with room, or the empty one */
     lull_list rings[SIZES];
-    struct slab *spare[SPARE];
+    lull_list spare; /* empty ones */
     unsigned spares;
+    char *start;     /* the first slabs, side by side; or NULL */
+    unsigned taken;  /* of them */
     size_t slabs, returned; /* how many there are, and went since the system was told */
 };
 
@@ -78,18 +81,34 @@ struct arena *arena_new(void)
         a->current[i] = &none;
         list_init(&a->rings[i]);
     }
+    list_init(&a->spare);
     a->spares = 0;
+    a->start = NULL;
+    a->taken = 0;
     a->slabs = a->returned = 0;
     return a;
 }
 
+static bool is_of_start(const struct arena *a, const struct slab *s)
+{
+    return (uintptr_t)s - (uintptr_t)a->start < (uintptr_t)START * SLAB;
+}
+
+static void free_ring(struct arena *a, lull_list *ring)
+{
+    while (!list_empty(ring)) {
+        struct slab *s = container_of(list_pop(ring), struct slab, link);
+        if (!is_of_start(a, s))
+            free(s);
+    }
+}
+
 void arena_free(struct arena *a)
 {
-    while (a->spares > 0)
-        free(a->spare[--a->spares]);
+    free_ring(a, &a->spare);
     for (int i = 0; i < SIZES; i++) /* one of each size was kept */
-        while (!list_empty(&a->rings[i]))
-            free(container_of(list_pop(&a->rings[i]), struct slab, link));
+        free_ring(a, &a->rings[i]);
+    free(a->start);
     free(a);
 }
 
@@ -113,12 +132,34 @@ static bool carve(struct slab *s)
     return true;
 }
 
-static struct slab *new_slab(struct arena *a, unsigned i)
+/* A program that does little has a slab of each size, most of them all but empty.  As
+   neighbours within one piece they cost the pages that are used; malloc would write to
+   the last page of each, where it keeps the size of the next. */
+static void *from_start(struct arena *a)
 {
     void *memory = NULL;
-    if (a->spares > 0)
-        memory = a->spare[--a->spares];
-    else if (posix_memalign(&memory, SLAB, ROOM) != 0)
+    if (a->slabs == 0 && a->start == NULL &&
+        posix_memalign(&memory, SLAB, START * SLAB - UNIT) == 0)
+        a->start = memory;
+    return a->start && a->taken < START ? a->start + SLAB * a->taken++ : NULL;
+}
+
+static void *slab_memory(struct arena *a)
+{
+    void *memory = NULL;
+    if (a->spares > 0) {
+        a->spares--;
+        return container_of(list_pop(&a->spare), struct slab, link);
+    }
+    if ((memory = from_start(a)) != NULL)
+        return memory;
+    return posix_memalign(&memory, SLAB, ROOM) == 0 ? memory : NULL;
+}
+
+static struct slab *new_slab(struct arena *a, unsigned i)
+{
+    void *memory = slab_memory(a);
+    if (memory == NULL)
         return NULL;
     a->slabs++;
     struct slab *s = memory;
@@ -172,8 +213,9 @@ SELDOM static void review(struct arena *a, struct slab *s)
         return;
     list_remove(&s->link);
     a->slabs--;
-    if (a->spares < SPARE) {
-        a->spare[a->spares++] = s;
+    if (a->spares < SPARE || is_of_start(a, s)) {
+        list_push(a->spare.next, &s->link);
+        a->spares++;
         return;
     }
     free(s);

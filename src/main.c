@@ -349,11 +349,13 @@ static int protected_main(lua_State *L)
     luaL_checkversion(L);
     lua_pushboolean(L, cl.noenv);
     lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
+    lua_gc(L, LUA_GCSTOP); /* there is no garbage yet */
     luaL_openlibs(L);
     luaL_requiref(L, "lull", luaopen_lull, 1);
     set_arg(L);
     if (!cl.plain)
         take_ballast(L);
+    lua_gc(L, LUA_GCRESTART);
     lull_setup_limits(L);
     if (prompts())
         setvbuf(stdin, NULL, _IONBF, 0); /* io.read and the prompt share what is typed */

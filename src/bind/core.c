@@ -208,15 +208,23 @@ void lull_setfuncs(lua_State *L, const luaL_Reg *functions)
     luaL_setfuncs(L, functions, 1);
 }
 
+static int count(const luaL_Reg *functions)
+{
+    int n = 0;
+    while (functions && functions[n].name)
+        n++;
+    return n;
+}
+
 /* The metatable of class c in the registry: the key is its place in the runtime. */
 void lull_newclass(lua_State *L, enum lull_class c, const char *name,
                    const luaL_Reg *methods, const luaL_Reg *metamethods)
 {
     struct runtime *rt = lull_pushruntime(L);
-    lua_newtable(L);
+    lua_createtable(L, 0, count(metamethods) + 2);
     lua_pushstring(L, name);
     lua_setfield(L, -2, "__name");
-    lua_newtable(L);
+    lua_createtable(L, 0, count(methods));
     if (methods)
         lull_setfuncs(L, methods);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, "lull.methods");
@@ -316,10 +324,12 @@ static const struct lull_module *find_module(const char *name)
     return m;
 }
 
+enum { FUNCTIONS = 96 }; /* in the core's table, about */
+
 static int open_core(lua_State *L)
 {
     newruntime(L);
-    lua_newtable(L);
+    lua_createtable(L, 0, FUNCTIONS);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, "lull.methods");
     lua_setfield(L, -2, "methods");
     lull_open_error(L);

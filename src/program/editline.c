@@ -25,11 +25,8 @@
     X(el_source) X(history) X(history_init)
 
 static struct {
-    LIBEDIT(SYS_LIBRARY_ENTRY)
+    LIBEDIT(LULL_LIBRARY_ENTRY)
 } libedit;
-
-static const char *const functions[] = {LIBEDIT(SYS_LIBRARY_NAME) NULL};
-static struct sys_library library = {LULL_LOAD_LIBEDIT, functions, &libedit, false};
 
 #define el_gets libedit.el_gets
 #define el_init libedit.el_init
@@ -185,8 +182,9 @@ static void restore(void)
 static bool load(void)
 {
 #ifdef LULL_LOAD_LIBEDIT
-    char why[SYS_WHY];
-    return sys_library_load(&library, why) == 0;
+    static const char *const functions[] = {LIBEDIT(LULL_LIBRARY_NAME) NULL};
+    static struct lull_library library = {LULL_LOAD_LIBEDIT, functions, &libedit, false};
+    return lull_library_load(&library, NULL, 0) == 0;
 #else
     return true;
 #endif

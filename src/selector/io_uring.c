@@ -351,6 +351,21 @@ static void uring_close(struct lull_selector *base)
     base->alloc(base->ud, s, sizeof *s, 0);
 }
 
+#ifdef LULL_LOAD_URING
+struct lull_liburing lull_liburing;
+#endif
+
+static int load(void)
+{
+#ifdef LULL_LOAD_URING
+    static const char *const functions[] = {LULL_LIBURING(LULL_LIBRARY_NAME) NULL};
+    static struct lull_library library = {LULL_LOAD_URING, functions, &lull_liburing, false};
+    return lull_library_load(&library, NULL, 0);
+#else
+    return 0;
+#endif
+}
+
 /* Linux 6.1 is needed.  A ring that is not enabled yet belongs to no thread. */
 static int uring_open(struct lull_selector **out, lull_alloc alloc, void *ud)
 {
@@ -359,6 +374,8 @@ static int uring_open(struct lull_selector **out, lull_alloc alloc, void *ud)
                  IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE,
         .cq_entries = ANSWERS,
     };
+    if (load() < 0)
+        return -ENOSYS;
     struct uring *s = alloc(ud, NULL, 0, sizeof *s);
     if (s == NULL)
         return -ENOMEM;

@@ -5,8 +5,33 @@
 
 #include <liburing.h>
 
+#include "library.h"
 #include "list.h"
 #include "selector.h"
+
+/* liburing, loaded when the selector is first chosen (library.h). */
+#ifdef LULL_LOAD_URING
+
+#define LULL_LIBURING(X) \
+    X(io_uring_get_events) X(io_uring_queue_exit) X(io_uring_queue_init_params) \
+    X(io_uring_register) X(io_uring_register_buf_ring) \
+    X(io_uring_submit_and_get_events) X(io_uring_submit_and_wait) \
+    X(io_uring_submit_and_wait_timeout)
+
+extern struct lull_liburing {
+    LULL_LIBURING(LULL_LIBRARY_ENTRY)
+} lull_liburing;
+
+#define io_uring_get_events lull_liburing.io_uring_get_events
+#define io_uring_queue_exit lull_liburing.io_uring_queue_exit
+#define io_uring_queue_init_params lull_liburing.io_uring_queue_init_params
+#define io_uring_register lull_liburing.io_uring_register
+#define io_uring_register_buf_ring lull_liburing.io_uring_register_buf_ring
+#define io_uring_submit_and_get_events lull_liburing.io_uring_submit_and_get_events
+#define io_uring_submit_and_wait lull_liburing.io_uring_submit_and_wait
+#define io_uring_submit_and_wait_timeout lull_liburing.io_uring_submit_and_wait_timeout
+
+#endif
 
 enum {
     URING_PIECES = 1024, /* buffers of a ring: a power of two */

@@ -15,7 +15,7 @@
     X(ares_process_fd) X(ares_set_servers_ports) X(ares_set_socket_functions)
 
 extern struct sys_cares {
-    SYS_CARES(SYS_LIBRARY_ENTRY)
+    SYS_CARES(LULL_LIBRARY_ENTRY)
 } sys_cares;
 
 #define ares_cancel sys_cares.ares_cancel

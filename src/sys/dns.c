@@ -30,15 +30,14 @@ enum { MILLISECOND = 1000 * 1000 }; /* ns */
 
 #ifdef LULL_LOAD_CARES
 struct sys_cares sys_cares;
-static const char *const functions[] = {SYS_CARES(SYS_LIBRARY_NAME) NULL};
-static struct sys_library library = {LULL_LOAD_CARES, functions, &sys_cares, false};
 #endif
 
 bool sys_has_dns(void)
 {
 #ifdef LULL_LOAD_CARES
-    char why[SYS_WHY];
-    return sys_library_load(&library, why) == 0;
+    static const char *const functions[] = {SYS_CARES(LULL_LIBRARY_NAME) NULL};
+    static struct lull_library library = {LULL_LOAD_CARES, functions, &sys_cares, false};
+    return lull_library_load(&library, NULL, 0) == 0;
 #else
     return true;
 #endif

@@ -42,7 +42,7 @@
     X(X509_verify_cert_error_string)
 
 extern struct sys_openssl {
-    SYS_OPENSSL(SYS_LIBRARY_ENTRY)
+    SYS_OPENSSL(LULL_LIBRARY_ENTRY)
 } sys_openssl;
 
 #define BIO_clear_flags sys_openssl.BIO_clear_flags

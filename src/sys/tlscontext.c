@@ -29,15 +29,15 @@ struct session {
 
 #ifdef LULL_LOAD_OPENSSL
 struct sys_openssl sys_openssl;
-static const char *const functions[] = {SYS_OPENSSL(SYS_LIBRARY_NAME) NULL};
-static struct sys_library library = {LULL_LOAD_OPENSSL, functions, &sys_openssl, false};
 #endif
 
 /* Without a context nobody calls it, hence this is the one place. */
 static int load(char why[SYS_WHY])
 {
 #ifdef LULL_LOAD_OPENSSL
-    return sys_library_load(&library, why) < 0 ? -SYS_ETLS : 0;
+    static const char *const functions[] = {SYS_OPENSSL(LULL_LIBRARY_NAME) NULL};
+    static struct lull_library library = {LULL_LOAD_OPENSSL, functions, &sys_openssl, false};
+    return lull_library_load(&library, why, SYS_WHY) < 0 ? -SYS_ETLS : 0;
 #else
     (void)why;
     return 0;

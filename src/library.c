@@ -9,7 +9,7 @@
 
 static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
 
-static bool fill(const struct sys_library *library)
+static bool fill(const struct lull_library *library)
 {
     void *handle = dlopen(library->file, RTLD_NOW | RTLD_LOCAL);
     char *to = library->table;
@@ -22,16 +22,15 @@ static bool fill(const struct sys_library *library)
     return handle != NULL;
 }
 
-int sys_library_load(struct sys_library *library, char why[SYS_WHY])
+int lull_library_load(struct lull_library *library, char *why, size_t size)
 {
     if (atomic_load_explicit(&library->loaded, memory_order_acquire))
         return 0;
     pthread_mutex_lock(&loading);
     bool loaded = atomic_load(&library->loaded) || fill(library);
-    if (!loaded) {
-        const char *error = dlerror();
-        snprintf(why, SYS_WHY, "%s", error ? error : library->file);
-    }
+    const char *error = loaded ? NULL : dlerror();
+    if (error && why)
+        snprintf(why, size, "%s", error);
     atomic_store(&library->loaded, loaded);
     pthread_mutex_unlock(&loading);
     return loaded ? 0 : -ENOSYS;
