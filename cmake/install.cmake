@@ -21,10 +21,11 @@ write_basic_package_version_file(lullConfigVersion.cmake COMPATIBILITY SameMinor
 install(FILES ${PROJECT_BINARY_DIR}/lullConfig.cmake
               ${PROJECT_BINARY_DIR}/lullConfigVersion.cmake DESTINATION ${package})
 
-set(requires ${LULL_PACKAGES})
+set(requires ${LULL_LUA_PACKAGE} ${LULL_PACKAGES})
 list(FILTER requires EXCLUDE REGEX "^[A-Z]+$")
 list(JOIN requires ", " requires)
 string(REPLACE >= " >= " requires "${requires}")
+list(TRANSFORM CMAKE_DL_LIBS PREPEND -l OUTPUT_VARIABLE lull_dl)
 file(RELATIVE_PATH lull_up /${CMAKE_INSTALL_LIBDIR}/pkgconfig /) # it may be moved
 configure_file(cmake/lull.pc.in lull.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/lull.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
@@ -43,6 +44,8 @@ set(CPACK_PACKAGE_DESCRIPTION_SUMMARY ${PROJECT_DESCRIPTION})
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION interpreters)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON) # needs dpkg-shlibdeps, of dpkg-dev
+# What is loaded when it is needed, and thus overlooked by it.
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "libssl3, libc-ares2, liburing2, libedit2")
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
 set(CPACK_STRIP_FILES ON)
 include(CPack)
