@@ -32,6 +32,30 @@ static inline int64_t clock_ns(clockid_t id)
 static inline int64_t wall_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
 static inline int64_t cpu_ns(void) { return clock_ns(CLOCK_PROCESS_CPUTIME_ID); }
 
+static inline double per(int64_t began, long n)
+{
+    return (double)(cpu_ns() - began) / (double)n;
+}
+
+/* Pseudo-random numbers, the same in every run. */
+static inline uint64_t chance(void)
+{
+    static uint64_t x = 88172645463325252;
+    x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+    return x;
+}
+
+/* For the curves: TIMES operations are measured, and each of n things has its share; of n
+   things that fall due at random moments within a span, some DENSE do so at a time. */
+enum { TIMES = 1000000, DENSE = 100 };
+
+static inline long rounds(long n) { return n < TIMES ? TIMES / n : 1; }
+
+static inline int64_t stride(int64_t span, long n)
+{
+    return n > DENSE ? span / (n / DENSE) : span;
+}
+
 /* An option is --name NUMBER; `value` holds the default. */
 struct option {
     const char *name;

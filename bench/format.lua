@@ -1,4 +1,4 @@
--- Numbers and tables as bench/run and bench/run --peers print them.
+-- Numbers and tables as the commands of bench/run print them.
 
 local M = {}
 
@@ -17,6 +17,15 @@ function M.number(x)
   if not x then return "–" end
   local digits = x < 10 and 2 or x < 100 and 1 or 0
   return ("%." .. digits .. "f"):format(x)
+end
+
+local RAISED <const> = { [0] = "⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹" }
+
+-- A count as a power of ten where it is one.
+function M.power(n)
+  local digits = ("%d"):format(n)
+  local zeros = n > 1 and digits:match "^1(0+)$"
+  return zeros and "10" .. RAISED[#zeros] or digits
 end
 
 -- The first column to the left, the others to the right.

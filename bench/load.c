@@ -3,7 +3,8 @@
    trip, then comes a warm-up, then the measured part: so many seconds, or so many
    requests.  With --pid the CPU time of the server is read at both marks, from the clock
    of that process.  With --idle 1 nothing follows the first round trips: the server's
-   resident memory is compared before and after.
+   resident memory and CPU time are compared before and after.  With --active A so many
+   of these connections then go on, while the others stay as they are.
    Prints one line of key=value; any wrong byte, refused connection or silence of ten
    seconds ends it with exit code 1. */
 #define _GNU_SOURCE
@@ -19,6 +20,8 @@ enum {
     EVENTS = 512,
     OPENING = 64,               /* connections that may be under way at once */
     PATIENCE = 10000,           /* milliseconds without any event */
+    AN_ADDRESS = 10000,         /* connections from one address: it has 28 000 ports, of
+                                   which the kernel likes to give out the even ones */
     SHIFTS = 61,                /* each message starts elsewhere in the pattern */
     FINE = 7,                   /* histogram: 128 steps per power of two, so 0.8 % */
     BUCKETS = (65 - FINE) << FINE
@@ -39,7 +42,7 @@ struct mark {
 };
 
 static double port, connections = 1, size = 64, warmup = 0.3, seconds = 1, requests,
-              server_pid, idle;
+              server_pid, idle, active;
 static int epfd, opened, ready, go;
 static struct conn *conns;
 static char *pattern, *buffer;
@@ -178,6 +181,25 @@ static void poll_once(void)
 
 /* All of them. */
 
+/* So many connections come from 127.0.0.1, so many from the next address, and so on. */
+static void come_from(int fd, int which)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)which)};
+    int on = 1;
+    if (which > 0
+        && (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) < 0
+            || bind(fd, (struct sockaddr *)&a, sizeof a) < 0))
+        die("bind");
+}
+
+/* Idle connections are many, and shall not all stay behind in TIME_WAIT. */
+static void leave_at_once(int fd)
+{
+    struct linger at_once = {.l_onoff = 1};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 static void open_one(void)
 {
     struct conn *c = &conns[opened++];
@@ -187,6 +209,9 @@ static void open_one(void)
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->fd < 0)
         die("socket");
+    come_from(c->fd, (opened - 1) / AN_ADDRESS);
+    if (idle > 0)
+        leave_at_once(c->fd);
     if (connect(c->fd, (struct sockaddr *)&a, sizeof a) < 0 && errno != EINPROGRESS)
         die("connect");
     interest(c, EPOLLOUT);
@@ -227,9 +252,8 @@ static void run_requests(void)
         poll_once();
 }
 
-static void start(void)
+static void start(int count)
 {
-    int count = (int)connections;
     if (requests > 0)
         quota = (uint64_t)requests;
     go = 1;
@@ -248,9 +272,9 @@ static void report(struct mark a, struct mark b)
            server / wall, self / served / 1000, self / wall);
 }
 
-static void measure(void)
+static void measure(int count)
 {
-    start();
+    start(count);
     if (requests <= 0)
         run_for(warmup);
     memset(histogram, 0, sizeof histogram);
@@ -263,17 +287,22 @@ static void measure(void)
     report(a, mark());
 }
 
-/* What one more idle connection costs the server.  A few connections come first, so
-   that what it allocates once is not counted. */
+/* What one more idle connection costs the server, and a request among them.  A few
+   connections come first, so that what it allocates once is not counted. */
 static void measure_idle(void)
 {
     int first = 16, count = (int)connections;
     open_until(first);
     long before = resident_bytes((long)server_pid);
+    struct mark a = mark();
     open_until(first + count);
+    struct mark b = mark();
     long after = resident_bytes((long)server_pid);
-    printf("connections=%d bytes=%.1f rss=%ld\n", count,
-           (double)(after - before) / count, after);
+    printf("connections=%d bytes=%.1f rss=%ld accept_us=%.3f%c", count,
+           (double)(after - before) / count, after,
+           (double)(b.server - a.server) / count / 1000, active > 0 ? ' ' : '\n');
+    if (active > 0)
+        measure((int)active);
 }
 
 static void prepare(void)
@@ -301,17 +330,18 @@ int main(int argc, char **argv)
         {"port", &port, "N"}, {"connections", &connections, "1"}, {"size", &size, "64"},
         {"warmup", &warmup, "0.3"}, {"seconds", &seconds, "1"},
         {"requests", &requests, "N (instead of seconds)"},
-        {"pid", &server_pid, "SERVER"}, {"idle", &idle, "0"},
+        {"pid", &server_pid, "SERVER"}, {"idle", &idle, "0"}, {"active", &active, "0"},
     };
     read_options(argc, argv, options, COUNT(options));
-    if (port <= 0 || connections < 1 || size < 1 || (idle > 0 && server_pid <= 0))
+    if (port <= 0 || connections < 1 || size < 1 || active > connections
+        || (idle > 0 && server_pid <= 0))
         usage(argv[0], options, COUNT(options));
     prepare();
     if (idle > 0) {
         measure_idle();
     } else {
         open_until((int)connections);
-        measure();
+        measure((int)connections);
     }
     return 0;
 }

@@ -19,10 +19,18 @@ end
 
 M.cores = allowed()
 
+local DEATH <const> = "setpriv --pdeathsig KILL "
+
 -- Everything runs with all the descriptors it may have, on one core, and dies with us.
 local function placed(core, command)
-  return ("ulimit -n $(ulimit -Hn); exec setpriv --pdeathsig KILL taskset -c %d %s")
-    :format(core, command)
+  return ("ulimit -n $(ulimit -Hn); exec %staskset -c %d %s"):format(DEATH, core, command)
+end
+
+M.patience = 600 -- seconds that a program may take
+
+-- The same for what is to end by itself, and is killed if it does not.
+local function limited(core, command)
+  return placed(core, ("timeout -s KILL %d %s%s"):format(M.patience, DEATH, command))
 end
 
 local function parse(line)
@@ -35,7 +43,7 @@ end
 
 -- Runs a program to its end; returns what its last line says.
 function M.program(core, command)
-  local pipe = assert(io.popen(placed(core, command)))
+  local pipe = assert(io.popen(limited(core, command)))
   local last
   for line in pipe:lines() do last = line end
   if not pipe:close() or not last then
@@ -104,6 +112,32 @@ function M.server_instructions(server, options, n)
     return ok and collected(text) or error(message, 0)
   end
   return (count(2 * n) - count(n)) / n
+end
+
+-- Has a process more descriptors if root asks for it?  Where that is allowed all that we
+-- start has them.  Returns how many.
+function M.raise_descriptors()
+  local limit = "ulimit -Hn 1000000"
+  if os.execute("(" .. limit .. ") 2>/dev/null") then
+    local plain = placed
+    placed = function(core, command) return limit .. "; " .. plain(core, command) end
+    return 1000000
+  end
+  return tonumber(M.line "ulimit -Hn") or 1 << 20
+end
+
+-- Bytes that may be used without taking them from anybody.
+function M.memory_available()
+  local line = M.line "grep ^MemAvailable: /proc/meminfo"
+  return tonumber(line:match "%d+") * 1024
+end
+
+-- What a file of figures says of where they are from.
+function M.facts(command)
+  return { date = os.date "%Y-%m-%d", command = command,
+    machine = M.line "sed -n 's/^model name[^:]*: //p' /proc/cpuinfo",
+    cores = tostring(#M.cores), kernel = M.line "uname -r | cut -d. -f1-2",
+    lull = M.line(M.build .. "/lull -v") }
 end
 
 function M.have(program)
