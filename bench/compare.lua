@@ -68,7 +68,9 @@ echo("64x1-onecore", "echo 64 B, 1 connection, one core for both", 64, 1, 1)
 echo("64x1", "echo 64 B, 1 connection", 64, 1)
 echo("64x64", "echo 64 B, 64 connections", 64, 64)
 echo("64x1000", "echo 64 B, 1000 connections", 64, 1000)
+echo("16kx1-onecore", "echo 16 KiB, 1 connection, one core for both", 16384, 1, 1)
 echo("16kx64", "echo 16 KiB, 64 connections", 16384, 64)
+echo("16kx1000", "echo 16 KiB, 1000 connections", 16384, 1000)
 
 rows[#rows + 1] = { id = "idle", title = "idle connection, RSS", unit = "bytes",
   command = "echo", rounds = 1, sample = function(peer)
