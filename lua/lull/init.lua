@@ -112,6 +112,7 @@ function lull.code(err)
   end
   return err:match("^E[%u%d_]+%f[:]") or err:match("^[^\n]-:%d+: (E[%u%d_]+):")
 end
+core.code = lull.code -- for servers
 
 local unhandled -- the script's handler; nil: the default
 

@@ -27,13 +27,8 @@ end
 
 -- ---- a connection -------------------------------------------------------------------
 
-local function code_of(err)
-  if type(err) ~= "string" then return nil end
-  return err:match("^E[%u%d_]+%f[:]") or err:match("^[^\n]-:%d+: (E[%u%d_]+):")
-end
-
 local function report(err)
-  if not usual[code_of(err)] then
+  if not usual[core.code(err)] then
     core.report(err, core.traceback(err), core.current(), true)
   end
 end
