@@ -82,7 +82,7 @@ static void leaves_libraries_alone_unless_asked(void)
 
 static void joins_what_a_script_has_required(void)
 {
-    lull *l;
+    lull *l = NULL;
     lua_State *L = luaL_newstate();
     luaL_openlibs(L);
     luaL_requiref(L, "lull", luaopen_lull, 1);

@@ -72,8 +72,8 @@ static int c_sleep(lua_State *L)
 static void prepare(lull *l)
 {
     static const char *const scripts[] = {
-        "local q = lull.queue(1) lull.spawn(function() for i = 1, 3 do q:put(i) end q:close() "
-        "end) for v in q:items() do lull.sleep(0) end return 'a', 'b'",
+        ("local q = lull.queue(1) lull.spawn(function() for i = 1, 3 do q:put(i) end "
+         "q:close() end) for v in q:items() do lull.sleep(0) end return 'a', 'b'"),
         "return tostring(ask()) .. 'x'",
         "error 'meant'",
         "local _ <close> = lull.defer(lull.shield, lull.sleep, 0) c_sleep() lull.sleep(100)",
