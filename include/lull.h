@@ -124,6 +124,9 @@ typedef struct lull_options {
     size_t memory;         /* bytes that the Lua state may have; 0: any; lull_open only */
     unsigned tasks;        /* that may live at once; 0: any number */
     unsigned descriptors;  /* that scripts may have open at once; 0: any number */
+
+    /* Of a loop again. */
+    int64_t spin; /* ns for which a run looks again and again before it sleeps; 0: not */
 } lull_options;
 
 /* Makes a loop.  options may be NULL.  -ENOMEM, -EMFILE, -ENOSYS (no such selector). */

@@ -389,7 +389,7 @@ function Handle:when() end
 local Loop = {}
 ---@return lull.Loop # the running one
 function lull.loop() end
----@param opts? {selector: string?, clock: "virtual"?, seed: integer?}
+---@param opts? {selector: string?, clock: "virtual"?, seed: integer?, spin: lull.seconds?}
 ---@return lull.Loop
 function lull.new_loop(opts) end
 ---@return any ...

@@ -85,7 +85,7 @@ int lull_collect(lull_loop *loop, int64_t timeout)
     loop->fresh = false;
     if (loop->timers.count > 0)
         lull_now(loop);
-    return n < 0 ? n : 0;
+    return n;
 }
 
 /* Nothing is ready and no look found anything: a virtual clock goes on. */
@@ -150,7 +150,7 @@ static int turn(lull_loop *loop, bool may_sleep)
         int64_t timeout = patience(loop);
         if (timeout == -EDEADLK && may_sleep && atomic_load(&loop->posted) == NULL)
             return -EDEADLK;
-        int rc = lull_collect(loop, may_sleep && timeout != -EDEADLK ? timeout : 0);
+        int rc = lull_rest(loop, may_sleep && timeout != -EDEADLK ? timeout : 0);
         if (rc < 0)
             return rc;
         if (loop->crowded == 0) /* a full look may have left something unseen */
@@ -257,6 +257,7 @@ int lull_loop_new(lull_loop **out, const lull_options *options)
     loop->user = o.user;
     loop->serial = atomic_fetch_add(&serials, 1) + 1;
     lull_clock_init(loop, &o);
+    loop->spin = loop->clock.jump ? 0 : o.spin;
     int rc = open_selector(loop, o.selector);
     if (rc < 0)
         goto no_selector;

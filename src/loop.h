@@ -30,6 +30,9 @@ struct lull_loop {
     bool spent;        /* its budget is, says who counts something else */
     unsigned ran;      /* waiters run since the selector was last asked */
     unsigned crowded;  /* looks in a row that came back full */
+    int64_t spin;      /* ns for which it looks before it sleeps */
+    unsigned vain;     /* waits between two attempts at that ... */
+    unsigned skipped;  /* ... and those that are left */
     unsigned refs;     /* outsiders who may still wake someone */
     void (*probe)(lull_loop *loop, lull_waiter *w); /* looks on; or NULL */
     uint32_t serial;   /* tells loops apart after their memory is reused */
@@ -51,11 +54,14 @@ struct lull_loop {
     struct lull_fact facts[LULL_FACTS];
 };
 
-/* loop.c: looks at the selector, sleeping at most so long; wakes what is due; runs the
-   next of the batch. */
+/* loop.c: looks at the selector, sleeping at most so long, and returns how many facts there
+   were; wakes what is due; runs the next of the batch. */
 int lull_collect(lull_loop *loop, int64_t timeout);
 void lull_expire(lull_loop *loop);
 void lull_run_next(lull_loop *loop);
+
+/* spin.c: lull_collect for one who may look for a while before he sleeps. */
+int lull_rest(lull_loop *loop, int64_t timeout);
 
 /* step.c: wakes whom the last step has left to the next one. */
 void lull_wake_later(lull_loop *loop);

@@ -309,11 +309,13 @@ static int plain_main(lua_State *L)
 static int run_in_loop(lua_State *L)
 {
     lua_getfield(L, 1, "new_loop");
-    lua_createtable(L, 0, 2);
+    lua_createtable(L, 0, 3);
     lua_pushstring(L, cl.selector);
     lua_setfield(L, -2, "selector");
     lua_pushstring(L, cl.virtual_clock ? "virtual" : NULL);
     lua_setfield(L, -2, "clock");
+    lua_pushnumber(L, cl.spin);
+    lua_setfield(L, -2, "spin");
     loading = true;
     lua_call(L, 1, 1);
     loading = false;

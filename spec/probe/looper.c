@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/time.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "loop.h"
 #include "probe.h"
@@ -39,6 +40,7 @@ struct looper {
     int logged;
     int left;  /* sleepers to run until the loop stops; 0: no end */
     int early; /* timers that came before their deadline */
+    int64_t time, tick; /* of a clock of its own */
     lua_State *L;
     bool failed; /* a hook failed, its error is on top of L */
 };
@@ -95,7 +97,7 @@ static void woke(lull_loop *loop, lull_waiter *w)
     struct looper *p = s->of;
     int64_t deadline = p->deadlines[s->id - 1];
     if (deadline != 0 && w->status == -ETIMEDOUT) {
-        int64_t now = loop->clock.jump ? lull_now(loop) : real_time();
+        int64_t now = loop->clock.jump || p->tick > 0 ? lull_now(loop) : real_time();
         p->early += now < deadline;
     }
     note(p, s->id, w->status);
@@ -111,7 +113,9 @@ static void came(lull_loop *loop, lull_waiter *w)
 /* ---- counting what the kernel is asked ----------------------------------------- */
 
 static struct {
-    int arms, looks;
+    struct looper *of;
+    int arms, looks, sleeps;
+    int fd, when; /* the look that finds a byte by way of fd; -1: the first that sleeps */
 } asked;
 static const struct lull_backend *counted; /* one backend at a time is enough here */
 
@@ -125,14 +129,26 @@ static int count_wait(struct lull_selector *s, int64_t timeout, struct lull_fact
                       int max)
 {
     asked.looks++;
-    return counted->wait(s, timeout, f, max);
+    asked.sleeps += timeout != 0;
+    bool now = asked.when > 0 ? --asked.when == 0 : asked.when < 0 && timeout != 0;
+    if (now && write(asked.fd, "x", 1) != 1)
+        return -errno;
+    if (now)
+        asked.when = 0;
+    if (timeout <= 0 || asked.of->tick == 0)
+        return counted->wait(s, timeout, f, max);
+    int n = counted->wait(s, 0, f, max);
+    asked.of->time += n == 0 ? timeout : 0; /* so long did it sleep, by that clock */
+    return n;
 }
 
-/* p:asked () -> calls of arm, calls of wait, both since the last time it was called */
+/* p:asked () -> calls of arm, calls of wait, how many of these could sleep: all since the
+   last time it was called */
 static int looper_asked(lua_State *L)
 {
     struct looper *p = checklooper(L);
     if (p->loop->backend != &p->counting) {
+        asked.of = p;
         counted = p->loop->backend;
         p->counting = *counted;
         p->counting.arm = count_arm;
@@ -141,8 +157,26 @@ static int looper_asked(lua_State *L)
     }
     lua_pushinteger(L, asked.arms);
     lua_pushinteger(L, asked.looks);
-    asked.arms = asked.looks = 0;
-    return 2;
+    lua_pushinteger(L, asked.sleeps);
+    asked.arms = asked.looks = asked.sleeps = 0;
+    return 3;
+}
+
+/* p:write_at (n, fd): a byte is written to fd just before the kernel is asked for the n-th
+   time from now, or (-1) before it may sleep; to be called after p:asked */
+static int looper_write_at(lua_State *L)
+{
+    checklooper(L);
+    asked.when = (int)luaL_checkinteger(L, 2);
+    asked.fd = (int)luaL_checkinteger(L, 3);
+    return 0;
+}
+
+/* A clock that goes on by so much whenever it is read. */
+static int64_t tick(void *ud)
+{
+    struct looper *p = ud;
+    return p->time += p->tick;
 }
 
 /* ---- life ---------------------------------------------------------------------- */
@@ -170,7 +204,8 @@ static void stock(struct looper *p)
     }
 }
 
-/* probe.loop {selector =, virtual =, seed =, fail =}: fail: which allocation fails */
+/* probe.loop {selector =, virtual =, seed =, spin =, tick =, fail =}: tick: by how much time
+   goes on when it is read; fail: which allocation fails */
 static int looper_new(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -181,10 +216,14 @@ static int looper_new(lua_State *L)
     lua_setiuservalue(L, -2, 1);
     stock(p);
     p->account.fail = option(L, "fail");
+    p->tick = option(L, "tick");
+    const lull_time clock = {.now = tick, .ud = p};
     lua_getfield(L, 1, "selector");
     lull_options o = {.size = sizeof o, .alloc = account_alloc, .alloc_ud = &p->account,
                       .selector = lua_tostring(L, -1), .user = p,
                       .virtual_clock = option(L, "virtual") != 0,
+                      .clock = p->tick > 0 ? &clock : NULL,
+                      .spin = option(L, "spin"),
                       .seed = (uint64_t)option(L, "seed")};
     int rc = lull_loop_new(&p->loop, &o);
     lua_pop(L, 1);
@@ -660,6 +699,7 @@ static const luaL_Reg methods[] = {
     {"wakeup", looper_wakeup},   {"scope_detach", looper_scope_detach},
     {"threads", looper_threads}, {"scope_attach", looper_scope_attach},
     {"alarm", looper_alarm},     {"scope_state", looper_scope_state},
+    {"write_at", looper_write_at},
     {NULL, NULL}};
 
 void open_looper(lua_State *L)

@@ -238,7 +238,7 @@ struct loop *lull_newloop(lua_State *L, struct runtime *rt, const lull_options *
     return o;
 }
 
-/* new_loop ([{selector=, clock=, seed=}]) -> Loop */
+/* new_loop ([{selector=, clock=, seed=, spin=}]) -> Loop */
 static int new_loop(lua_State *L)
 {
     struct runtime *rt = lull_runtime(L);
@@ -256,6 +256,12 @@ static int new_loop(lua_State *L)
         }
         lua_getfield(L, 1, "seed");
         options.seed = (uint64_t)luaL_optinteger(L, -1, 0);
+        lua_getfield(L, 1, "spin");
+        if (!lua_isnil(L, -1)) {
+            luaL_argcheck(L, lua_tonumber(L, -1) >= 0 && lua_isnumber(L, -1), 1,
+                          "spin must be a number of seconds");
+            options.spin = lull_tonanoseconds(L, -1);
+        }
     }
     options.alloc = lua_getallocf(L, &options.alloc_ud);
     int rc;

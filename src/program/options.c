@@ -4,6 +4,7 @@
 #include "program.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char usage[] =
@@ -21,6 +22,7 @@ static const char usage[] =
     "  --plain            run outside of any task, as lua does\n"
     "  --virtual-clock    time jumps to the next deadline instead of passing\n"
     "  --selector=NAME    wait with epoll, poll, select, ...\n"
+    "  --spin=SECONDS     look for so long before sleeping\n"
     "  --help, --version\n";
 
 static bool is(const char *arg, const char *option)
@@ -28,9 +30,17 @@ static bool is(const char *arg, const char *option)
     return strcmp(arg, option) == 0;
 }
 
+/* A number that is not negative, and nothing else. */
+static bool seconds(const char *text, double *out)
+{
+    char *end;
+    *out = strtod(text, &end);
+    return end != text && *end == '\0' && *out >= 0;
+}
+
 static bool long_option(struct command_line *cl, const char *arg)
 {
-    static const char selector[] = "--selector=";
+    static const char selector[] = "--selector=", spin[] = "--spin=";
     if (is(arg, "--plain"))
         cl->plain = true;
     else if (is(arg, "--virtual-clock"))
@@ -41,6 +51,8 @@ static bool long_option(struct command_line *cl, const char *arg)
         cl->version = true;
     else if (strncmp(arg, selector, sizeof selector - 1) == 0)
         cl->selector = arg + sizeof selector - 1;
+    else if (strncmp(arg, spin, sizeof spin - 1) == 0)
+        return seconds(arg + sizeof spin - 1, &cl->spin);
     else
         return false;
     return true;

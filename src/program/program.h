@@ -27,6 +27,7 @@ struct command_line {
     bool interactive, version, help, execute, noenv;
     bool plain, virtual_clock;
     const char *selector;
+    double spin; /* seconds */
 };
 
 enum lull_order { LULL_RUN, LULL_HELP, LULL_BAD };
