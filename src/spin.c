@@ -7,7 +7,7 @@
 
    A loop that waits for long would burn that time at each wait for nothing.  So every
    vain attempt doubles the number of waits that just sleep before the next one, and one
-   that found something ends that.  It is a count, not a guess from how long things took:
+   that found something halves it.  It is a count, not a guess from how long things took:
    on a core that it shares with its peer, the peer answers quickly, but only once the
    loop sleeps. */
 #include "loop.h"
@@ -40,7 +40,7 @@ int lull_rest(lull_loop *loop, int64_t timeout)
         spent = lull_now(loop) - start;
         due = timeout > 0 && spent >= timeout;
         if (rc != 0 || due || loop->stopping || !list_empty(&loop->ready)) {
-            loop->vain = 0;
+            loop->vain /= 2;
             return rc;
         }
     } while (spent < loop->spin);
