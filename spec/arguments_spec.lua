@@ -30,6 +30,37 @@ local mistakes = {
   {"'generator' (function expected, got number)", lull.generator, 7},
   {"'clock': bad option 'scale'", lull.clock, {scale = "half"}},
   {"'every'", lull.every, 0},
+  {"'connect': bad option 'limit'", net.connect, "::1", 1, {limit = -1}},
+  {"'pair': bad option 'linger'", net.pair, {linger = "long"}},
+}
+
+-- A misspelt option would be one that does nothing.
+local misspelt = {
+  {"connect", net.connect, "::1", 1, {tiemout = 3}},
+  {"connect", net.connect, "::1", 1, {[1] = "tls"}},
+  {"connect_unix", net.connect_unix, "/x", {no_delay = true}},
+  {"listen", net.listen, "::1", 0, {max_connections = 1}},
+  {"listen_unix", net.listen_unix, "/x", {["tls backlog"] = 1}},
+  {"resolve", net.resolve, "::1", {server = {}}},
+  {"udp", net.udp, "127.0.0.1", 0, {tll = 1}},
+  {"pair", net.pair, {higwater = 1}},
+  {"adopt", net.adopt, 0, {tls = true}},
+  {"connect", protocol.connect, nothing, "::1", 1, {tiemout = 3}},
+  {"connect_unix", protocol.connect_unix, nothing, "/x", {tiemout = 3}},
+  {"listen", protocol.listen, nothing, "::1", 0, {grace = 1}},
+  {"listen_unix", protocol.listen_unix, nothing, "/x", {grace = 1}},
+  {"datagram", protocol.datagram, nothing, "::1", 0, {peer = {}}},
+  {"spawn", lull.process.spawn, {"true"}, {input = "x"}},
+  {"run", lull.process.run, {"true"}, {inputs = "x"}},
+  {"write_file", fs.write_file, "/x", "", {atomics = true}},
+  {"mkdir", fs.mkdir, "/x", {parent = true}},
+  {"remove", fs.remove, "/x", {recurse = true}},
+  {"watch", fs.watch, "/", {recurse = true}},
+  {"wait", lull.wait, {}, {when = "all"}},
+  {"clock", lull.clock, {speed = 2}},
+  {"group", lull.group, {limits = 1}},
+  {"group", lull.group, {limits = 1}, nothing},
+  {"new_loop", lull.new_loop, {clocks = "virtual"}},
 }
 
 -- Calls fn from this file, not at a tail.
@@ -51,6 +82,34 @@ describe("a mistake", function()
       helper.run(function() says(table.unpack(mistake, 1, 6)) end)
     end)
   end
+
+  for _, mistake in ipairs(misspelt) do
+    local name, opts = mistake[1], mistake[#mistake]
+    if type(opts) == "function" then opts = mistake[#mistake - 1] end
+    local option = tostring((next(opts)))
+    it(("is an unknown option: '%s' of %s"):format(option, name), function()
+      helper.run(function()
+        says(("'%s': unknown option '%s'"):format(name, option),
+             table.unpack(mistake, 2, 6))
+      end)
+    end)
+  end
+
+  it("is an unknown option of a method or of the tools for tests", function()
+    helper.run(function()
+      local listener <close> = assert(net.listen("127.0.0.1", 0))
+      says("'serve': unknown option 'backlog'", listener.serve, listener, nothing,
+           {backlog = 1})
+      local t <close> = protocol.wrap(nothing, (net.pair()))
+      says("unknown option 'hihg'", t.set_write_buffer_limits, t, {hihg = 1})
+    end)
+    local test = require "lull.test"
+    says("'run': unknown option 'seeds'", test.run, nothing, {seeds = 1})
+    says("'cancel_sweep': unknown option 'first'", test.cancel_sweep, nothing,
+         {first = 1})
+    says("'schedule_sweep': unknown option 'who'", test.schedule_sweep, nothing,
+         {who = "main"})
+  end)
 
   it("in the options of serve is the caller's", function()
     helper.run(function()

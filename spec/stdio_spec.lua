@@ -22,6 +22,7 @@ local function script(text, opts, fn)
   return run(function()
     local words = {helper.interpreter(), path}
     if opts.plain then table.insert(words, 2, "--plain") end
+    opts.plain = nil
     if not fn then
       local r = see(words, opts)
       return r.stdout, r.stderr, r.code

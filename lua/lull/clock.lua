@@ -1,4 +1,5 @@
 -- Clocks that can be paused, scaled and turned (clocklib.c), and deadlines on them.
+local arguments = require "lull.arguments"
 local core = require "lull.core"
 
 local Clock = core.methods.Clock
@@ -19,14 +20,13 @@ end
 
 -- lull.clock([{scale =, paused =}]): one that goes with the loop's, from 0 on.
 local function clock(options)
+  options = arguments.options(1, "clock", options)
   local self = core.clock()
-  if options then
-    if options.scale and type(options.scale) ~= "number" then
-      error("'clock': bad option 'scale' (a number expected)", 2)
-    end
-    if options.scale then self:scale(options.scale) end
-    if options.paused then self:pause() end
+  if options.scale and type(options.scale) ~= "number" then
+    error("'clock': bad option 'scale' (a number expected)", 2)
   end
+  if options.scale then self:scale(options.scale) end
+  if options.paused then self:pause() end
   return self
 end
 

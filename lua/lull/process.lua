@@ -1,5 +1,6 @@
 -- Child processes: spawn starts one, run starts one and sees it through.  How a program
 -- is started and reaped is told in src/sys/child.c and src/bind/spawnlib.c.
+local arguments = require "lull.arguments"
 local core = require "lull.core"
 
 local process = {}
@@ -34,14 +35,6 @@ local function check_argv(argv, name)
     error(("bad argument #1 to '%s' (an empty list)"):format(name), 3)
   end
   return list
-end
-
-local function check_options(opts, name)
-  if opts ~= nil and type(opts) ~= "table" then
-    error(("bad argument #2 to '%s' (table expected, got %s)"):format(name,
-      type(opts)), 3)
-  end
-  return opts or {}
 end
 
 local function check_number(opts, option, otherwise, name)
@@ -183,7 +176,7 @@ end
 
 -- Starts a program: argv[1], looked for along PATH, with the arguments that follow.
 function process.spawn(argv, opts)
-  argv, opts = check_argv(argv, "spawn"), check_options(opts, "spawn")
+  argv, opts = check_argv(argv, "spawn"), arguments.options(2, "spawn", opts)
   local env, path = make_environment(opts, "spawn")
   local self = setmetatable({ -- first: the child must not run without one
     name = argv[1], child = false, stdin = false, stdout = false, stderr = false,
@@ -276,7 +269,7 @@ end
 -- Starts a program, gives it its input, and waits for its end: {code=, signal=, stdout=,
 -- stderr=}.
 function process.run(argv, opts)
-  argv, opts = check_argv(argv, "run"), check_options(opts, "run")
+  argv, opts = check_argv(argv, "run"), arguments.options(2, "run", opts)
   local input = check_text(opts, "input", "run")
   local limit = check_number(opts, "limit", LIMIT, "run")
   local grace = check_number(opts, "grace", GRACE, "run")
@@ -287,8 +280,7 @@ function process.run(argv, opts)
     error("'run': nobody would write to stdin = \"pipe\": give it input", 2)
   end
   core.enter()
-  local plan = {}
-  for key, value in pairs(opts) do plan[key] = value end
+  local plan = arguments.part(opts, "spawn")
   plan.limit = nil
   plan.stdin = input and "pipe" or opts.stdin or "null"
   plan.stdout, plan.stderr = opts.stdout or "pipe", opts.stderr or "pipe"

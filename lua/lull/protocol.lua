@@ -43,6 +43,7 @@ end
 -- connect (factory, host, port [, opts]) -> transport, protocol: opts as in net.connect
 function protocol.connect(factory, host, port, opts)
   arguments.callable(1, "connect", factory)
+  arguments.options(4, "connect", opts)
   local stream, message, code = net.connect(host, port, opts)
   if not stream then return nil, message, code end
   return begin(core.transport, factory, stream)
@@ -51,6 +52,7 @@ end
 -- connect_unix (factory, path [, opts]) -> transport, protocol
 function protocol.connect_unix(factory, path, opts)
   arguments.callable(1, "connect_unix", factory)
+  arguments.options(3, "connect_unix", opts)
   local stream, message, code = net.connect_unix(path, opts)
   if not stream then return nil, message, code end
   return begin(core.transport, factory, stream)
@@ -142,7 +144,6 @@ end
 
 -- max_connections and handshake_timeout.
 local function limits(name, opts)
-  if type(opts) ~= "table" then opts = {} end
   return arguments.positive(3, name, opts, "max_connections", MAX_CONNECTIONS),
          arguments.positive(3, name, opts, "handshake_timeout", HANDSHAKE_TIMEOUT)
 end
@@ -151,7 +152,7 @@ local function serve(factory, listener, opts, max_connections, handshake_timeout
   local server = setmetatable({
     factory = factory, listener = listener, count = 0,
   }, Server)
-  server.tls = opts and opts.tls
+  server.tls = opts.tls
   server.max_connections, server.handshake_timeout = max_connections, handshake_timeout
   server.on_end = function() server:ended() end
   local task = core.spawn(server.run, server):daemon()
@@ -165,8 +166,9 @@ end
 -- net.listen, max_connections, handshake_timeout.
 function protocol.listen(factory, host, port, opts)
   arguments.callable(1, "listen", factory)
+  opts = arguments.options(4, "listen", opts, "protocol.listen")
   local max_connections, handshake_timeout = limits("listen", opts)
-  local listener, message, code = net.listen(host, port, opts)
+  local listener, message, code = net.listen(host, port, arguments.part(opts, "listen"))
   if not listener then return nil, message, code end
   return serve(factory, listener, opts, max_connections, handshake_timeout)
 end
@@ -174,8 +176,9 @@ end
 -- listen_unix (factory, path [, opts]) -> Listener
 function protocol.listen_unix(factory, path, opts)
   arguments.callable(1, "listen_unix", factory)
+  opts = arguments.options(3, "listen_unix", opts, "protocol.listen")
   local max_connections, handshake_timeout = limits("listen_unix", opts)
-  local listener, message, code = net.listen_unix(path, opts)
+  local listener, message, code = net.listen_unix(path, arguments.part(opts, "listen"))
   if not listener then return nil, message, code end
   return serve(factory, listener, opts, max_connections, handshake_timeout)
 end
@@ -187,11 +190,12 @@ end
 -- without an address.
 function protocol.datagram(factory, host, port, opts)
   arguments.callable(1, "datagram", factory)
-  local remote = opts and opts.remote
+  opts = arguments.options(4, "datagram", opts)
+  local remote = opts.remote
   if remote ~= nil and type(remote) ~= "table" then
     error("'datagram': bad option 'remote' ({host, port} expected)", 2)
   end
-  local socket, message, code = net.udp(host, port, opts)
+  local socket, message, code = net.udp(host, port, arguments.part(opts, "udp"))
   if not socket then return nil, message, code end
   local _ <close> = socket -- its descriptor is a transport's in the end
   if remote then

@@ -209,7 +209,8 @@ end
 function Listener:serve(handler, opts)
   local open, why = pcall(self.fileno, self)
   if not open then error(why, 2) end
-  local server <close> = new_server(self, handler, opts or {})
+  opts = arguments.options(2, "serve", opts)
+  local server <close> = new_server(self, handler, opts)
   local ok, message, code = server:accept()
   drain(server, server.grace)
   if not ok then return nil, message, code end

@@ -12,6 +12,7 @@
 --
 -- A step is one task that runs until it suspends, or one callback.  Cancelling falls
 -- between two steps, so also between the wake-up of a task and its next step.
+local arguments = require "lull.arguments"
 local core = require "lull.core"
 
 local test = {}
@@ -255,7 +256,7 @@ end
 -- Runs fn(case) once, as the main task on a virtual clock, and returns its results;
 -- raises its error, or what was left behind.  options: seed, selector, limit (of steps).
 function test.run(fn, options)
-  local case, results = play(fn, options or {})
+  local case, results = play(fn, arguments.options(2, "run", options, "test.run"))
   if not results[1] then error(results[2], 0) end
   if case.failure then
     error(("%s\n%s"):format(case.failure.err, case.failure.traceback or ""), 0)
@@ -294,7 +295,7 @@ end
 --   step, task, seed  only this point, to see a failure again
 --   name, selector, limit (of steps)
 function test.cancel_sweep(scenario, options)
-  options = options or {}
+  options = arguments.options(2, "cancel_sweep", options)
   if options.step then
     cancel_at(scenario, options)
     return 1
@@ -316,7 +317,7 @@ end
 --   cancels = n       cancels up to n tasks in each run, at random
 --   name, selector, limit (of steps)
 function test.schedule_sweep(scenario, options)
-  options = options or {}
+  options = arguments.options(2, "schedule_sweep", options)
   local first = options.seed or options.first or 1
   local last = options.seed or first + (options.seeds or 100) - 1
   for seed = first, last do

@@ -1,6 +1,7 @@
 -- Several things at once: gather, race, wait, as_completed.  Functions are run as tasks
 -- of a group (grouplib.c), which cancels and waits for what it owns; futures, tasks and
 -- other awaitable values are observed and go on whatever becomes of us.
+local arguments = require "lull.arguments"
 local core = require "lull.core"
 
 local wait = {}
@@ -163,9 +164,6 @@ local function wait_until(many, stop)
 end
 
 local function check_options(opts)
-  if type(opts) ~= "table" then
-    error(("bad argument #2 to 'wait' (table expected, got %s)"):format(type(opts)), 3)
-  end
   local timeout, return_when = opts.timeout, opts.return_when or "all"
   if timeout ~= nil and (type(timeout) ~= "number" or timeout ~= timeout) then
     error("bad argument #2 to 'wait' (timeout must be a number)", 3)
@@ -178,7 +176,7 @@ end
 
 function wait.wait(list, opts)
   list = take_list("wait", list)
-  local timeout, stop = check_options(opts or {})
+  local timeout, stop = check_options(arguments.options(2, "wait", opts))
   enter(list)
   local many <close> = core.many(list)
   if timeout then

@@ -1,6 +1,7 @@
 -- What changes in a directory.  The system tells of inodes, one directory at a time: here
 -- this becomes names below the directory that is watched.  lull.tree knows which
 -- directories these are, lull.news keeps what there is to be told.
+local arguments = require "lull.arguments"
 local core = require "lull.core"
 local news = require "lull.news"
 local sync = require "lull.sync"
@@ -159,10 +160,7 @@ local function check_arguments(path, opts)
     error(("bad argument #1 to 'watch' (string expected, got %s)"):format(
           path == nil and "no value" or type(path)), 3)
   end
-  if opts ~= nil and type(opts) ~= "table" then
-    error("bad argument #2 to 'watch' (table expected)", 3)
-  end
-  local debounce = opts and opts.debounce
+  local debounce = opts.debounce
   if debounce ~= nil and not (type(debounce) == "number" and debounce >= 0) then
     error("'watch': bad option 'debounce' (seconds expected)", 3)
   end
@@ -171,6 +169,7 @@ end
 -- Watches a directory, with opts.recursive all below it, or one file: that is whatever
 -- has its name, also when another one takes its place.
 function watch.watch(path, opts)
+  opts = arguments.options(2, "watch", opts)
   check_arguments(path, opts)
   local stat, message, code = raw.stat(path)
   if not stat then return nil, message, code end
@@ -179,7 +178,7 @@ function watch.watch(path, opts)
   if not watcher then return nil, add, code end
   local only = stat.type ~= "directory" and path:match "[^/]+$" or nil
   if only then path = path:match "^(.*/)[^/]+$" or "." end
-  local self = new_watch(watcher, add, path, only, opts or {})
+  local self = new_watch(watcher, add, path, only, opts)
   local failed <close> = setmetatable({ self }, { __close = function(t)
     if t[1] then t[1]:close() end
   end })

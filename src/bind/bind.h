@@ -204,6 +204,10 @@ int lull_await(lua_State *L, int64_t deadline, lua_KFunction k);
 /* tasklib.c.  Raises the usual argument error unless value i can be called. */
 void lull_checkcallable(lua_State *L, int i);
 
+/* options.c.  Raises unless all names in the table at i are known; NULL ends them. */
+void lull_checkoptions(lua_State *L, int i, const char *function,
+                       const char *const known[]);
+
 /* now + seconds for the functions above; a negative or absent time is LULL_FOREVER. */
 int64_t lull_after(lull_loop *loop, lua_Number seconds);
 

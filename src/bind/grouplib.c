@@ -119,6 +119,8 @@ static int group(lua_State *L)
     bool options = is_options(L, 1), detached = false;
     uint32_t limit = options ? check_limit(L) : 0;
     if (options) {
+        static const char *const known[] = {"limit", "detached", NULL};
+        lull_checkoptions(L, 1, "group", known);
         lua_getfield(L, 1, "detached");
         detached = lua_toboolean(L, -1);
     }

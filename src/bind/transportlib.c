@@ -81,7 +81,8 @@ static int set_limits(lua_State *L)
         lua_newtable(L);
         lua_replace(L, 2);
     }
-    luaL_checktype(L, 2, LUA_TTABLE);
+    static const char *const known[] = {"high", "low", NULL};
+    lull_checkoptions(L, 2, "set_write_buffer_limits", known);
     bool given = lua_getfield(L, 2, "low") != LUA_TNIL;
     lua_pop(L, 1);
     size_t high = mark(L, "high", given ? 4 * mark(L, "low", 0) : TRANSPORT_HIGH);
