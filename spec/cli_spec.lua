@@ -402,7 +402,9 @@ describe("the process", function()
   it("collects garbage seldom while there is little of anything, but for --plain", function()
     local count = [[
       local n = 0
-      local function mark() setmetatable({}, {__gc = function() n = n + 1 mark() end}) end
+      local function mark()
+        setmetatable({}, {__gc = function() n = n + 1 mark() end})
+      end
       mark()
       for _ = 1, 4000 do local _ = ("x"):rep(math.random(1000, 1001)) end
       print(n)]]

@@ -229,4 +229,22 @@ describe("a future and its loop", function()
       assert.matches("loop", err)
     end)
   end)
+
+  it("is known by more than its metatable", function()
+    run(function()
+      local file <close> = io.tmpfile()
+      local plain = getmetatable(file)
+      debug.setmetatable(file, getmetatable(lull.future()))
+      local _ <close> = lull.defer(debug.setmetatable, file, plain)
+      for _, other in ipairs {file, {}, "a string of some length", 12, print} do
+        local ok, err = pcall(lull.future().set_result, other, 1)
+        assert.is_false(ok)
+        assert.matches("Future expected", err)
+      end
+      local future = debug.setmetatable(lull.future(), nil)
+      lull.future().set_result(future, 7)
+      assert.equal(7, lull.await(future))
+    end)
+  end)
 end)
+

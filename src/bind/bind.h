@@ -14,6 +14,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
+#include <string.h>
 
 #include "lull.h"
 #include "waiters.h"
@@ -143,14 +144,34 @@ void lull_addmethods(lua_State *L, enum lull_class c, const luaL_Reg *methods);
    safe. */
 void *lull_newobject(lua_State *L, enum lull_class c, size_t size, int uservalues);
 
+/* The same as it comes, neither zeroed nor with its metatable. */
+static inline void *lull_newbare(lua_State *L, const struct runtime *rt, enum lull_class c,
+                                 size_t size, int uservalues)
+{
+    char *object = lua_newuserdatauv(L, size + sizeof rt->classes[c], uservalues);
+    memcpy(object + size, &rt->classes[c], sizeof rt->classes[c]);
+    return object;
+}
+
+/* What stands behind value i, a userdata at *object, or NULL: behind an object of lull it
+   is the metatable that its class has.  Asking Lua for the metatable takes four calls and
+   twice the time, and a script can set another (debug.setmetatable). */
+static inline const void *lull_classof(lua_State *L, int i, void **object)
+{
+    const void *class = NULL;
+    char *p = *object = lua_touserdata(L, i);
+    size_t size = lua_rawlen(L, i); /* of a light userdata: 0 */
+    if (p != NULL && size >= sizeof class)
+        memcpy(&class, p + size - sizeof class, sizeof class);
+    return class;
+}
+
 /* Is value i an object of class c?  NULL when not. */
 static inline void *lull_test(lua_State *L, struct runtime *rt, int i, enum lull_class c)
 {
-    if (!lua_getmetatable(L, i))
-        return NULL;
-    bool is = lua_topointer(L, -1) == rt->classes[c];
-    lua_pop(L, 1);
-    return is ? lua_touserdata(L, i) : NULL;
+    void *object;
+    const void *class = lull_classof(L, i, &object);
+    return class != NULL && class == rt->classes[c] ? object : NULL;
 }
 
 /* The same, but raises the usual argument error ("Stream expected, got nil"). */

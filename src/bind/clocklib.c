@@ -369,7 +369,7 @@ static int clock_gc(lua_State *L)
 
 struct clock *lull_newclock(lua_State *L, struct runtime *rt)
 {
-    struct clock *c = lua_newuserdatauv(L, sizeof *c, 0);
+    struct clock *c = lull_newbare(L, rt, LULL_CLOCK, sizeof *c, 0);
     memset(c, 0, sizeof *c);
     c->rt = rt;
     c->scale = 1;

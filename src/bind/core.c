@@ -250,9 +250,9 @@ void lull_addmethods(lua_State *L, enum lull_class c, const luaL_Reg *methods)
 
 void *lull_newobject(lua_State *L, enum lull_class c, size_t size, int uservalues)
 {
-    void *object = lua_newuserdatauv(L, size, uservalues);
-    memset(object, 0, size);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, lull_runtime(L)->metatables[c]);
+    struct runtime *rt = lull_runtime(L);
+    void *object = memset(lull_newbare(L, rt, c, size, uservalues), 0, size);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->metatables[c]);
     lua_setmetatable(L, -2);
     return object;
 }

@@ -15,13 +15,10 @@ lull_future *lull_newfuture(lua_State *L)
 
 lull_future *lull_tofuture(lua_State *L, struct runtime *rt, int i)
 {
-    if (!lua_getmetatable(L, i))
-        return NULL;
-    const void *class = lua_topointer(L, -1);
-    lua_pop(L, 1);
-    if (class != rt->classes[LULL_FUTURE] && class != rt->classes[LULL_TASK])
-        return NULL;
-    return lua_touserdata(L, i);
+    void *object;
+    const void *class = lull_classof(L, i, &object);
+    bool is = class == rt->classes[LULL_FUTURE] || class == rt->classes[LULL_TASK];
+    return is ? object : NULL;
 }
 
 void lull_take(struct runtime *rt, lull_future *f)

@@ -69,7 +69,7 @@ static void new_handle(lua_State *L, struct loop *o, int nargs, int64_t deadline
     lua_insert(L, -nargs - 2);
     for (int j = nargs + 1; j > 0; j--)
         lua_rawseti(L, -j - 1, j);
-    struct handle *h = lua_newuserdatauv(L, sizeof *h, 1);
+    struct handle *h = lull_newbare(L, o->rt, LULL_HANDLE, sizeof *h, 1);
     memset(h, 0, sizeof *h);
     lua_rawgeti(L, LUA_REGISTRYINDEX, o->rt->metatables[LULL_HANDLE]);
     lua_setmetatable(L, -2);

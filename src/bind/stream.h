@@ -51,7 +51,6 @@ enum {
 
 /* In order of use: the first 200 bytes are what a request touches. */
 struct stream {
-    const void *tag;            /* says that this is one: &lull_stream_tag */
     struct runtime *rt;
     uint8_t flags;
     uint8_t peer_size;          /* 0: has none, or a long one that the system knows */
@@ -100,15 +99,10 @@ static inline lull_loop *lull_stream_loop(const struct stream *s)
 struct stream *lull_checkstream(lua_State *L, int i);
 struct stream *lull_openstream_slowly(lua_State *L, int i);
 
-extern const char lull_stream_tag;
-
-/* The same for those who are in a hurry: a userdata of this size that begins with our tag
-   is a Stream, and nothing needs to be looked up. */
 static inline struct stream *lull_openstream(lua_State *L, int i)
 {
-    struct stream *s = (struct stream *)lua_touserdata(L, i);
-    bool ours = lua_rawlen(L, i) == sizeof *s && s && s->tag == &lull_stream_tag;
-    return ours && s->flags & STREAM_OPEN ? s : lull_openstream_slowly(L, i);
+    struct stream *s = lull_test(L, lull_runtime(L), i, LULL_STREAM);
+    return s != NULL && s->flags & STREAM_OPEN ? s : lull_openstream_slowly(L, i);
 }
 
 /* Pushes host and port, or a path; returns how many. */

@@ -9,8 +9,6 @@
 
 enum { LIMIT = 1 << 20, HIGH_WATER = 64 * 1024, LINGER = 10, SWALLOWS = 16 };
 
-const char lull_stream_tag = 's';
-
 /* ---- options ----------------------------------------------------------------------- */
 
 /* Pushes field name of the table at i, or nil. */
@@ -66,7 +64,6 @@ lua_Number lull_checktimeout(lua_State *L, int i)
 struct stream *lull_newstream(lua_State *L, const struct stream_options *opts)
 {
     struct stream *s = lull_newobject(L, LULL_STREAM, sizeof *s, 0);
-    s->tag = &lull_stream_tag;
     s->rt = lull_runtime(L);
     lull_io_init(&s->io, -1);
     lull_waiter_init(&s->flusher, lull_stream_flush);

@@ -599,7 +599,7 @@ struct task *lull_spawn(lua_State *L, struct runtime *rt, int nargs, lull_scope 
     if (rt->loop == NULL)
         luaL_error(L, "no loop is running: spawn inside lull.run");
     luaL_checkstack(L, 8, NULL);
-    struct task *t = lua_newuserdatauv(L, sizeof *t, 1);
+    struct task *t = lull_newbare(L, rt, LULL_TASK, sizeof *t, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, rt->metatables[LULL_TASK]);
     lua_setmetatable(L, -2);
     lua_State *co = idle_thread(L, rt);

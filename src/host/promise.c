@@ -160,7 +160,7 @@ void lull_promise_drop(lull_promise *p)
 
 static lull_future *push_future(lua_State *L, struct runtime *rt)
 {
-    lull_future *f = lua_newuserdatauv(L, sizeof *f, 1);
+    lull_future *f = lull_newbare(L, rt, LULL_FUTURE, sizeof *f, 1);
     lull_future_init(f);
     lua_rawgeti(L, LUA_REGISTRYINDEX, rt->metatables[LULL_FUTURE]);
     lua_setmetatable(L, -2);
