@@ -399,7 +399,7 @@ describe("the process", function()
     assert.equal(0, code)
   end)
 
-  it("collects garbage seldom while there is little of anything, but for --plain", function()
+  it("collects garbage seldom while there is little of it, but for --plain", function()
     local count = [[
       local n = 0
       local function mark()
