@@ -61,12 +61,6 @@ int lull_io_wait(lull_loop *loop, lull_io *io, unsigned event, lull_waiter *w)
     return 0;
 }
 
-static void wake_all(lull_loop *loop, lull_list *waiters, int status)
-{
-    while (!list_empty(waiters))
-        lull_wake(loop, container_of(waiters->next, lull_waiter, link), status);
-}
-
 void lull_io_ready(lull_loop *loop, lull_io *io, unsigned events)
 {
     unsigned unwanted = 0;
@@ -74,12 +68,12 @@ void lull_io_ready(lull_loop *loop, lull_io *io, unsigned events)
         io->watch.flags &= (uint8_t)~(LULL_WATCH_DRAINED | LULL_WATCH_WANTED);
         if (list_empty(&io->readers) && !(io->watch.flags & LULL_WATCH_KEPT))
             unwanted |= LULL_READ;
-        wake_all(loop, &io->readers, 0);
+        lull_wake_all(loop, &io->readers, 0);
     }
     if (events & LULL_WRITE) {
         if (list_empty(&io->writers))
             unwanted |= LULL_WRITE;
-        wake_all(loop, &io->writers, 0);
+        lull_wake_all(loop, &io->writers, 0);
     }
     if (io->watch.armed & unwanted)
         arm(loop, io, io->watch.armed & ~unwanted);
@@ -123,8 +117,8 @@ void lull_io_close(lull_io *io)
     if (io->watch.armed || (io->watch.flags & LULL_WATCH_KEPT))
         loop->backend->arm(loop->selector, &io->watch, 0);
     list_remove(&io->link);
-    wake_all(loop, &io->readers, -ECANCELED);
-    wake_all(loop, &io->writers, -ECANCELED);
+    lull_wake_all(loop, &io->readers, -ECANCELED);
+    lull_wake_all(loop, &io->writers, -ECANCELED);
     io->loop = NULL;
 }
 

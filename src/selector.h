@@ -26,8 +26,8 @@ struct lull_fact {
 #define LULL_WATCH_CONNECT 8u /* connect(2) was called */
 #define LULL_WATCH_AHEAD 16u /* nobody else reads it: may be received from unasked */
 #define LULL_WATCH_KEPT 32u /* the backend does so, and tells once of what came */
-#define LULL_WATCH_WANTED 128u /* somebody has waited since it told */
 #define LULL_WATCH_SHARED 64u /* it blocks, and may not be changed: ask first */
+#define LULL_WATCH_WANTED 128u /* somebody has waited since it told */
 
 struct lull_backend {
     const char *name;
