@@ -13,10 +13,7 @@ local function udp(host, opts)
   return datagram, select(2, datagram:local_address())
 end
 
-local has_inet6 = (function()
-  local socket <close> = core.socket("inet6", "dgram")
-  return socket and socket:bind("::1", 0) or false
-end)()
+local has_inet6 = helper.has_inet6()
 
 -- Spawns fn and lets it come to its wait.
 local function waiting(fn, ...)
@@ -333,7 +330,8 @@ describe("net.udp", function()
   it("needs leave to broadcast", function()
     run(function()
       local a <close> = udp "*"
-      assert.equal("EACCES", select(3, a:sendto("x", "255.255.255.255", 9)))
+      local refusal = select(3, a:sendto("x", "255.255.255.255", 9))
+      assert.is_true(refusal == "EACCES" or refusal == "ENETUNREACH") -- a lonely machine
       a:setoption("broadcast", true)
       local _, _, code = a:sendto("x", "255.255.255.255", 9)
       assert.not_equal("EACCES", code) -- whether there is a way or not

@@ -1,12 +1,14 @@
 -- What specs share.  run() makes a loop, runs a main task on it and lets its error pass
 -- as it is, for busted knows failures by their metatable.  The clock is virtual, so that
--- sleeping takes no time; a body that does not end is cancelled after a minute of it.
+-- sleeping takes no time; a body that does not end is cancelled after a minute of it, and
+-- after some seconds in which the kernel may still deliver what is on its way.
 -- child() is for what only a whole process can show: exit codes, stderr, signals.
 local lull = require "lull"
 
 local helper = {lull = lull}
 
 local VIRTUAL_LIMIT, REAL_LIMIT, CHILD_LIMIT = 60, 60, 60 -- seconds
+local LOOKS = 200 -- of a twentieth of a second each
 
 -- The interpreter that runs the specs; ./test names it, by hand it is the first word.
 function helper.interpreter()
@@ -28,15 +30,24 @@ local function standing()
   return table.concat(list, "\n")
 end
 
--- Starts the deadline; calling what it returns ends it and tells whether it had come.
-local function guard(loop, seconds)
-  local where
-  local handle = loop:call_later(seconds, function()
+-- Starts the deadline; calling what it returns ends it and tells whether it had come.  A
+-- virtual clock is there at once when everybody waits, also for a packet that the kernel
+-- has put off: then time passes for real first.
+local function guard(loop, seconds, looks)
+  local where, handle
+  local function late()
+    if looks > 0 then
+      looks = looks - 1
+      os.execute "sleep 0.05"
+      handle = loop:call_later(seconds, late)
+      return
+    end
     where = standing()
     for _, task in ipairs(lull.tasks()) do
       task:cancel "the spec does not come to its end"
     end
-  end)
+  end
+  handle = loop:call_later(seconds, late)
   return function()
     handle:cancel()
     if where then
@@ -70,7 +81,7 @@ function helper.run(fn, opts)
     reports[#reports + 1] = {err = err, traceback = traceback, task = task}
   end)
   local limit = opts.real and REAL_LIMIT or VIRTUAL_LIMIT
-  local finish = opts.guard ~= false and guard(loop, limit)
+  local finish = opts.guard ~= false and guard(loop, limit, opts.real and 0 or LOOKS)
   local results = table.pack(pcall(loop.run_until_complete, loop, fn))
   if finish then
     finish()
@@ -95,6 +106,20 @@ end
 -- The selectors that this machine has: for _, backend in helper.backends() do ... end
 function helper.backends()
   return ipairs(lull.selectors.available())
+end
+
+-- Collects what nobody needs, also what only finalizers had held: after it the garbage of
+-- earlier specs closes nothing while descriptors are counted.
+function helper.collect()
+  for _ = 1, 3 do
+    collectgarbage()
+  end
+end
+
+-- Has this machine an IPv6 loopback?
+function helper.has_inet6()
+  local socket <close> = require "lull.core".socket("inet6", "dgram")
+  return socket and socket:bind("::1", 0) and true or false
 end
 
 -- Gives all others n turns.

@@ -1,5 +1,6 @@
 -- The core from inside: waiters, the turn, and the things to wait for, on every backend,
 -- with memory that runs out at the worst moment.
+local helper = require "spec.helper"
 local probe = require "probe"
 
 local MS = 1000000 -- nanoseconds
@@ -581,7 +582,7 @@ describe("memory that runs out", function()
   end))
 
   it("and descriptors that run out leave nothing behind", each_backend(function(name)
-    collectgarbage() -- so that nobody gives one back meanwhile
+    helper.collect() -- so that nobody gives one back meanwhile
     local held = {}
     local before = assert(probe.files(64))
     repeat

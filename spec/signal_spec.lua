@@ -292,6 +292,7 @@ describe("what was there before", function()
   end)
 
   it("leaves no descriptor", function()
+    helper.collect()
     local before = core.descriptors()
     run(function() lull.timeout(1, signal.wait, "SIGUSR1") end)
     assert.same(before, core.descriptors())

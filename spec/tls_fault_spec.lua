@@ -85,8 +85,7 @@ describe("TLS", function()
       it("survives to be cut off at every point", function()
         run(function()
           local _, _, passed = conversation(4096, nil, version)
-          collectgarbage()
-          collectgarbage()
+          helper.collect()
           local kept = core.descriptors()
           for _, direction in ipairs {"up", "down"} do
             for cut = 0, passed[direction] - 1, 13 do
@@ -101,8 +100,7 @@ describe("TLS", function()
               assert(not is_cut or loser ~= "end", direction .. " " .. cut)
             end
           end
-          collectgarbage()
-          collectgarbage()
+          helper.collect()
           assert.same(kept, core.descriptors())
         end, {guard = false})
       end)

@@ -194,11 +194,12 @@ describe("a TLS handshake", function()
       run(function()
         local listener <close> = assert(net.listen("127.0.0.1", 0)) -- says nothing
         local _, port = listener:local_address()
+        helper.collect()
         local before = core.descriptors()
         local code, message = failure(connect(port, nil, {timeout = 0.05}))
         assert.equal("ETIMEDOUT", code)
         assert.matches("%(127%.0%.0%.1:" .. port .. "%)$", message)
-        collectgarbage()
+        helper.collect()
         local left = 0
         for _ in pairs(core.descriptors()) do left = left + 1 end
         for _ in pairs(before) do left = left - 1 end

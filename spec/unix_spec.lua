@@ -13,8 +13,7 @@ local function abstract()
 end
 
 local function open_now()
-  collectgarbage()
-  collectgarbage()
+  helper.collect()
   local n = 0
   for _ in pairs(core.descriptors()) do n = n + 1 end
   return n

@@ -67,7 +67,7 @@ static const char script[] =
     "local slow, quick = lull.spawn(ask, 30), lull.spawn(ask, 10)\n"
     "print('asked')\n"
     "quick:await() slow:await()\n"
-    "print(select(3, lull.timeout(0.005, measure, 50)))\n";
+    "print(select(3, lull.timeout(0.005, measure, 900)))\n";
 
 static void on_error(lull *l, const lull_failure *failure)
 {
