@@ -32,7 +32,7 @@ describe("a server of ours and curl", function()
     end
 
     local function curl(...)
-      return peers.run {"curl", "-sS", "--noproxy", "*", "-4", "--max-time", "8",
+      return peers.run {"curl", "-sS", "--noproxy", "*", "-4", "--max-time", "50",
         "--cacert", certificates.ca, ...}
     end
 
@@ -156,7 +156,7 @@ describe("a proxy of ours before nginx", function()
   end
 
   local function curl(...)
-    return peers.run {"curl", "-sS", "--noproxy", "*", "--max-time", "8", ...}
+    return peers.run {"curl", "-sS", "--noproxy", "*", "--max-time", "50", ...}
   end
 
   it("passes files, heads, ranges and errors", on(function()
@@ -352,7 +352,7 @@ describe("streams of ours and socat", function()
     local port, _ <close> = peers.listen(function(stream)
       for line in stream:lines() do stream:write(line:upper(), "\n") end
     end, {tls = certificates "server"})
-    local out = peers.run({"socat", "-t", "5", "STDIO",
+    local out = peers.run({"socat", "-t", "50", "STDIO",
       ("OPENSSL:localhost:%d,pf=ip4,cafile=%s"):format(port, certificates.ca)},
       {input = "hello\nworld\n"})
     assert.equal("HELLO\nWORLD\n", out)

@@ -125,7 +125,7 @@ describe("a protocol under TLS", function()
     local listener <close>, port = listen(function()
       made[#made + 1] = recorder {data_received = function(p, data) p.t:write(data) end}
       return made[#made]
-    end, {handshake_timeout = 1, max_connections = 3})
+    end, {handshake_timeout = 3, max_connections = 3})
     local silent <close> = assert(net.connect("127.0.0.1", port))
     local liar <close> = assert(net.connect("127.0.0.1", port))
     liar:write "GET / HTTP/1.0\r\n\r\n"

@@ -45,20 +45,20 @@ describe("a call", function()
 
   it("lets the others run meanwhile", function()
     run(function()
-      local ticks = 0
+      local dir <close> = helper.tempdir()
       lull.spawn(function()
-        while true do
-          lull.sleep(0.0005)
-          ticks = ticks + 1
-        end
-      end):daemon()
-      local sum = thread.call(function(n)
-        local s = 0
-        for i = 1, n do s = s + i end
+        for _ = 1, 5 do lull.sleep(0.0005) end
+        dir:write("enough", "")
+      end)
+      local sum = thread.call(function(path)
+        local s
+        repeat
+          s = 0
+          for i = 1, 1000 do s = s + i end
+        until io.open(path)
         return s
-      end, 3000000)
-      assert.equal(3000000 * 3000001 // 2, sum)
-      assert.is_true(ticks > 3)
+      end, dir.path .. "/enough")
+      assert.equal(1000 * 1001 // 2, sum)
     end)
   end)
 
@@ -516,7 +516,7 @@ describe("a thread", function()
     local dir <close> = helper.tempdir()
     helper.run(function()
       local t = thread.spawn(function(path)
-        os.execute(": >" .. path .. "; exec sleep 4")
+        os.execute(": >" .. path .. "; exec sleep 10")
       end, dir.path .. "/begun")
       while not io.open(dir.path .. "/begun") do lull.sleep(0.001) end
       t:close()

@@ -310,7 +310,7 @@ describe("TLS with others", function()
     end
 
     local function curl(port, ...)
-      local words = {"curl", "-sS", "--max-time", "10", ...}
+      local words = {"curl", "-sS", "--max-time", "50", ...}
       words[#words + 1] = ("https://localhost:%d/page"):format(port)
       return process.run(words, {input = "body"})
     end

@@ -64,7 +64,7 @@ describe("a TLS handshake", function()
       run(function()
         local port, _ <close> = serving()
         assert.equal("TLSv1.3", visit(port).version)
-        local name = "\0lull-tls-" .. backend
+        local name = "\0lull-tls-" .. backend .. math.random(1 << 60)
         local listener <close> = assert(net.listen_unix(name, {
           tls = certificates "server",
         }))
@@ -209,7 +209,7 @@ describe("a TLS handshake", function()
 
     it("of ten seconds in serve", function()
       run(function()
-        local name = "\0lull-tls-patience"
+        local name = "\0lull-tls-patience" .. math.random(1 << 60)
         local listener <close> = assert(net.listen_unix(name, {
           tls = certificates "server",
         }))
