@@ -103,7 +103,10 @@ describe("io_uring", function()
     local reader = lull.spawn(s.read, s)
     lull.sleep(1)
     s:close()
-    assert.equal("", probe.read(raw)) -- no turn has passed
+    local last
+    local limit <const> = os.clock() + 10
+    repeat last = probe.read(raw) until last or os.clock() > limit
+    assert.equal("", last) -- no turn has passed
     assert.same({nil, "ECANCELED"}, {(reader:await()), (select(3, reader:result()))})
     probe.close_fd(raw)
   end))
@@ -158,12 +161,22 @@ describe("io_uring", function()
     listener:close()
   end, true))
 
+  -- What a ring has locked is given back some time after it was closed.
+  local function many()
+    local shell <close> = io.popen "ulimit -l; grep CapEff /proc/self/status"
+    local locked = tonumber(shell:read()) or math.huge
+    local capabilities = shell:read():match "%x+$"
+    return locked > 1 << 20 or tonumber(capabilities, 16) >> 14 & 1 == 1
+  end
+
   for _, entry in ipairs(require "spec.sweep.network") do
     local name, scenario = entry[1], entry[2]
 
     it("is swept: " .. name, function()
       if not available then
         return pending "no io_uring here"
+      elseif not many() then
+        return pending "only few rings here"
       end
       local plan = {name = name, selector = "io_uring", seeds = 1}
       test.cancel_sweep(scenario, plan)

@@ -155,15 +155,16 @@ end
 
 -- The same port for both: one that the system picks for UDP may be taken for TCP.
 local function bind(host)
-  for _ = 1, 20 do
+  local listener, message
+  for _ = 1, 100 do
     local socket = assert(net.socket(host:find ":" and "inet6" or "inet", "dgram"))
     assert(socket:bind(host, 0))
     local _, port = socket:local_address()
-    local listener = net.listen(host, port)
+    listener, message = net.listen(host, port)
     if listener then return socket, listener, port end
     socket:close()
   end
-  error "no port is free for both"
+  error("no port is free for both: " .. message)
 end
 
 function nameserver.start(zone, host)

@@ -119,7 +119,7 @@ local function session(fn, ...)
   assert(os.execute("mkfifo " .. dir.path .. "/keys"))
   local command = table.concat({"exec", lull_path, ...}, " ")
   local screen = io.popen((
-    "TERM=xterm timeout 30 script -qefc '%s' /dev/null <%s/keys 2>&1; echo ended with $?"
+    "TERM=xterm timeout 100 script -qefc '%s' /dev/null <%s/keys 2>&1; echo ended with $?"
   ):format(command, dir.path))
   local keys <close> = assert(io.open(dir.path .. "/keys", "w"))
   keys:setvbuf "no"

@@ -594,7 +594,9 @@ describe("lull.selectors", function()
     assert.has_error(function() s:select(0) end, "the selector is closed")
     assert.has_error(function() s:unregister(r) end, "the selector is closed")
     for _ = 1, 200 do
-      assert(selectors[name]()):register(r, "r")
+      local another, message, code = selectors[name]()
+      if code == "ENOMEM" then break end -- who is not root may not lock much
+      assert(another, message):register(r, "r")
     end
     collectgarbage()
   end))

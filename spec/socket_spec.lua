@@ -128,6 +128,7 @@ for _, backend in helper.backends() do
         a:send "never read"
         local reader = lull.spawn(a.recv, a)
         helper.turns(1)
+        assert.equal("never", b:recv(5)) -- it has come
         b:close() -- with bytes unread: a reset
         local data, message, code = reader:await()
         assert.is_nil(data)

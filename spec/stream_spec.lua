@@ -244,8 +244,8 @@ for _, backend in helper.backends() do
       end))
 
       it("has a time limit like any call", on(function()
-        local a, b = tcp()
-        local c, d = tcp()
+        local a, b = net.pair()
+        local c, d = net.pair()
         b:settimeout(2)
         lull.spawn(function()
           for i = 1, 3 do
