@@ -3,9 +3,11 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
 
@@ -22,6 +24,15 @@ static bool fill(const struct lull_library *library)
     return handle != NULL;
 }
 
+/* The dynamic linker says why in words only. */
+static int cause(void)
+{
+    int fd = open("/", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
+    return fd < 0 && (errno == EMFILE || errno == ENFILE) ? -errno : -ENOSYS;
+}
+
 int lull_library_load(struct lull_library *library, char *why, size_t size)
 {
     if (atomic_load_explicit(&library->loaded, memory_order_acquire))
@@ -33,5 +44,5 @@ int lull_library_load(struct lull_library *library, char *why, size_t size)
         snprintf(why, size, "%s", error);
     atomic_store(&library->loaded, loaded);
     pthread_mutex_unlock(&loading);
-    return loaded ? 0 : -ENOSYS;
+    return loaded ? 0 : cause();
 }

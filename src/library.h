@@ -21,9 +21,9 @@ struct lull_library {
     atomic_bool loaded;
 };
 
-/* Loads it unless it is there already.  -ENOSYS: it is not to be had, and why (size bytes,
-   or NULL) says what the dynamic linker says.  From any thread; may be tried again.  It
-   stays until the process ends. */
+/* Loads it unless it is there already.  -ENOSYS: it is not to be had, -EMFILE or -ENFILE:
+   nor is a descriptor to look for it; why (size bytes, or NULL) says what the dynamic
+   linker says.  From any thread; may be tried again.  It stays until the process ends. */
 int lull_library_load(struct lull_library *library, char *why, size_t size);
 
 /* For X macros: the member of a table, and the name of a function. */

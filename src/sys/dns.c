@@ -32,15 +32,20 @@ enum { MILLISECOND = 1000 * 1000 }; /* ns */
 struct sys_cares sys_cares;
 #endif
 
-bool sys_has_dns(void)
+static int load(void)
 {
 #ifdef LULL_LOAD_CARES
     static const char *const functions[] = {SYS_CARES(LULL_LIBRARY_NAME) NULL};
     static struct lull_library library = {LULL_LOAD_CARES, functions, &sys_cares, false};
-    return lull_library_load(&library, NULL, 0) == 0;
+    return lull_library_load(&library, NULL, 0);
 #else
-    return true;
+    return 0;
 #endif
+}
+
+bool sys_has_dns(void)
+{
+    return load() != -ENOSYS;
 }
 
 struct sys_dns {
@@ -291,8 +296,9 @@ int sys_dns_start(struct sys_dns **out, lull_loop *loop, const char *host,
                   enum sys_family family, const struct sys_dns_options *o,
                   void (*done)(void *owner), void *owner)
 {
-    if (!sys_has_dns())
-        return -ENOSYS;
+    int rc = load();
+    if (rc < 0)
+        return rc;
     size_t size = strlen(host) + 1;
     struct sys_dns *dns = calloc(1, sizeof *dns + size);
     if (dns == NULL)
@@ -307,7 +313,7 @@ int sys_dns_start(struct sys_dns **out, lull_loop *loop, const char *host,
     lull_waiter_init(&dns->end, loop_ends);
     lull_waiter_init(&dns->expiry, expired);
     lull_timer_init(&dns->timer, &dns->expiry);
-    int rc = open_channel(dns, o);
+    rc = open_channel(dns, o);
     if (rc < 0) {
         sys_dns_drop(dns);
         return rc;
