@@ -245,7 +245,7 @@ static int new_loop(lua_State *L)
     lull_options options = {.size = sizeof options, .user = rt};
     lua_settop(L, 1);
     if (!lua_isnil(L, 1)) {
-        static const char *const known[] = {"selector", "clock", "seed", NULL};
+        static const char *const known[] = {"selector", "clock", "seed", "spin", NULL};
         lull_checkoptions(L, 1, "new_loop", known);
         lua_getfield(L, 1, "selector");
         options.selector = luaL_optstring(L, -1, NULL);
