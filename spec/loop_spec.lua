@@ -197,6 +197,34 @@ describe("loop:close", function()
     handle:cancel()
   end)
 
+  it("has each of many callbacks called once or, when it is cancelled, never", function()
+    for seed = 1, 20 do
+      math.randomseed(seed)
+      local loop <close> = virtual()
+      local left, wanted, called, calls = {}, {}, {}, 0
+      for i = 1, 200 do
+        if math.random(3) == 1 and #left > 0 then
+          local one = table.remove(left, math.random(#left))
+          one.handle:cancel()
+          wanted[one.number] = nil
+        else
+          local handle = loop:call_later(math.random(50), function(number, none)
+            assert.is_nil(none)
+            called[number] = true
+            calls = calls + 1
+          end, i, nil)
+          left[#left + 1], wanted[i] = {handle = handle, number = i}, true
+        end
+        if i % 50 == 0 then collectgarbage() end
+      end
+      local many = #left
+      left = nil
+      loop:run(lull.sleep, 60)
+      assert.same(wanted, called)
+      assert.equal(many, calls)
+    end
+  end)
+
   it("is what <close> and garbage collection do", function()
     do
       local loop <close> = virtual()

@@ -2,28 +2,33 @@
    Handle that cancels one. */
 #include "looplib.h"
 
-#include <string.h>
+/* uservalues of a Handle: the list of its Loop's handles, in which it stands at slot as
+   long as it is due; the function; its arguments. */
+enum { HANDLES = 1, FUNCTION, MOST = 1000 };
 
-/* A call that is due, in its Loop's table of handles.  uservalue 1: a table of the
-   function and its arguments. */
 struct handle {
     lull_waiter waiter;
     lull_timer timer;
     struct loop *loop; /* NULL once called or cancelled */
-    int nargs;
+    int slot;
+    uint16_t nargs;
     bool cancelled;
     lua_Number when;
 };
 
-/* Pushes h, which is due no longer, out of the table of its loop. */
-static void take_out(lua_State *L, struct handle *h)
+/* The Handle at i is due no longer: the last of the list gets its place.  Needs no
+   memory. */
+static void take_out(lua_State *L, struct handle *h, int i)
 {
-    lull_pushknown(L, h->loop);
-    lua_getiuservalue(L, -1, LULL_LOOP_HANDLES);
-    lua_rawgetp(L, -1, h);
+    int last = h->loop->handles--;
+    lua_getiuservalue(L, i, HANDLES);
+    if (h->slot != last) {
+        lua_rawgeti(L, -1, last);
+        ((struct handle *)lua_touserdata(L, -1))->slot = h->slot;
+        lua_rawseti(L, -2, h->slot);
+    }
     lua_pushnil(L);
-    lua_rawsetp(L, -3, h);
-    lua_replace(L, -3);
+    lua_rawseti(L, -2, last);
     lua_pop(L, 1);
     h->loop = NULL;
 }
@@ -42,16 +47,19 @@ void lull_drop_handles(lua_State *L, int i)
     lua_pop(L, 1);
 }
 
-/* (handle): pushes function and arguments from its table and calls them. */
+/* (handle): pushes function and arguments and calls them. */
 static int call_handle(lua_State *L)
 {
     struct handle *h = lua_touserdata(L, 1);
-    take_out(L, h);
-    lua_getiuservalue(L, -1, 1);
+    lull_pushknown(L, h->loop);
+    lua_getiuservalue(L, -1, LULL_LOOP_HANDLES);
+    lua_rawgeti(L, -1, h->slot);
+    lua_replace(L, 1);
+    lua_settop(L, 1);
+    take_out(L, h, 1);
     luaL_checkstack(L, h->nargs + 2, NULL);
-    int t = lua_gettop(L);
-    for (int j = 1; j <= h->nargs + 1; j++)
-        lua_rawgeti(L, t, j);
+    for (int j = 0; j <= h->nargs; j++)
+        lua_getiuservalue(L, 1, FUNCTION + j);
     lua_call(L, h->nargs, 0);
     return 0;
 }
@@ -62,34 +70,35 @@ static void handle_due(lull_loop *loop, lull_waiter *w)
     lull_callback(lull_loop_user(loop), call_handle, h);
 }
 
-/* Pushes a Handle that calls the top nargs + 1 values (popped) at a deadline; < 0: soon. */
-static void new_handle(lua_State *L, struct loop *o, int nargs, int64_t deadline)
+/* Pushes a Handle that calls the function at fn with the values above it at a deadline;
+   < 0: soon.  The Loop, whose object o is, stands at i. */
+static void new_handle(lua_State *L, struct loop *o, int i, int fn, int64_t deadline)
 {
-    lua_createtable(L, nargs + 1, 0);
-    lua_insert(L, -nargs - 2);
-    for (int j = nargs + 1; j > 0; j--)
-        lua_rawseti(L, -j - 1, j);
-    struct handle *h = lull_newbare(L, o->rt, LULL_HANDLE, sizeof *h, 1);
-    memset(h, 0, sizeof *h);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, o->rt->metatables[LULL_HANDLE]);
-    lua_setmetatable(L, -2);
-    lua_insert(L, -2);
-    lua_setiuservalue(L, -2, 1);
+    int nargs = lua_gettop(L) - fn;
+    if (nargs > MOST)
+        luaL_error(L, "too many arguments");
+    struct handle *h = lull_newobject(L, LULL_HANDLE, sizeof *h, FUNCTION + nargs);
+    for (int j = 0; j <= nargs; j++) {
+        lua_pushvalue(L, fn + j);
+        lua_setiuservalue(L, -2, FUNCTION + j);
+    }
     lull_waiter_init(&h->waiter, handle_due);
     lull_timer_init(&h->timer, &h->waiter);
-    h->nargs = nargs;
+    h->nargs = (uint16_t)nargs;
     h->when = (lua_Number)(deadline < 0 ? lull_now(o->core) : deadline) / 1e9;
-    lull_pushknown(L, o);
-    lua_getiuservalue(L, -1, LULL_LOOP_HANDLES);
-    lua_pushvalue(L, -3);
-    lua_rawsetp(L, -2, h);
-    lua_pop(L, 2);
+    lua_getiuservalue(L, i, LULL_LOOP_HANDLES);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, -3, HANDLES);
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, -2, o->handles + 1);
+    lua_pop(L, 1);
+    h->slot = ++o->handles;
     h->loop = o;
     lull_wait(&h->waiter);
     if (deadline < 0)
         lull_wake(o->core, &h->waiter, 0);
     else if (lull_timer_start(o->core, &h->timer, deadline, 0) < 0) {
-        take_out(L, h);
+        take_out(L, h, -1);
         luaL_error(L, "not enough memory");
     }
 }
@@ -99,8 +108,11 @@ void lull_call_soon(lua_State *L, struct runtime *rt, uint32_t loop, int nargs)
     struct loop *o = loop ? lull_home(rt, loop) : rt->object;
     if (o == NULL)
         luaL_error(L, "no loop is running");
-    new_handle(L, o, nargs, -1);
-    lua_pop(L, 1);
+    int fn = lua_gettop(L) - nargs + 1;
+    lull_pushknown(L, o);
+    lua_insert(L, fn - 1);
+    new_handle(L, o, fn - 1, fn, -1);
+    lua_settop(L, fn - 2);
 }
 
 static struct handle *checkhandle(lua_State *L)
@@ -114,7 +126,7 @@ static int handle_cancel(lua_State *L)
     if (h->loop != NULL) {
         lull_timer_stop(h->loop->core, &h->timer);
         lull_forget(&h->waiter);
-        take_out(L, h);
+        take_out(L, h, 1);
         h->cancelled = true;
     }
     return 0;
@@ -147,7 +159,7 @@ static int call_soon(lua_State *L)
 {
     struct loop *o = lull_checkloopobject(L);
     lull_checkcallable(L, 2);
-    new_handle(L, o, lua_gettop(L) - 2, -1);
+    new_handle(L, o, 1, 2, -1);
     return 1;
 }
 
@@ -158,7 +170,7 @@ static int call_later(lua_State *L)
     int64_t delay = lull_tonanoseconds(L, 2);
     lull_checkcallable(L, 3);
     lull_refresh(o->core);
-    new_handle(L, o, lua_gettop(L) - 3, lull_now(o->core) + (delay > 0 ? delay : 0));
+    new_handle(L, o, 1, 3, lull_now(o->core) + (delay > 0 ? delay : 0));
     return 1;
 }
 
@@ -168,7 +180,7 @@ static int call_at(lua_State *L)
     struct loop *o = lull_checkloopobject(L);
     int64_t when = lull_tonanoseconds(L, 2);
     lull_checkcallable(L, 3);
-    new_handle(L, o, lua_gettop(L) - 3, when > 0 ? when : 0);
+    new_handle(L, o, 1, 3, when > 0 ? when : 0);
     return 1;
 }
 

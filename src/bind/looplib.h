@@ -21,6 +21,7 @@ struct loop {
     int64_t slow;       /* how long a resume may take when debugging, in ns */
     bool debug;
     lull_list transports; /* that live on it */
+    int handles;          /* how many are in its list of them */
     unsigned max_tasks; /* that may live on it; 0: any number */
     struct lull *host; /* who drives it, if a host does */
     struct runtime *rt;
