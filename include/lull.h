@@ -199,6 +199,10 @@ LULL_API int64_t lull_now(lull_loop *loop);
 /* Has lull_now read the clock again: somebody may have computed for long. */
 LULL_API void lull_refresh(lull_loop *loop);
 
+/* Has the next turn ask the selector, which is not asked in every turn while somebody is
+   ready: whoever ran now has run for long. */
+LULL_API void lull_loop_look(lull_loop *loop);
+
 /* Moves a virtual clock forward by ns; -EINVAL on a real one. */
 LULL_API int lull_loop_advance(lull_loop *loop, int64_t ns);
 

@@ -79,6 +79,55 @@ describe("a task that never waits", function()
     end)
   end
 
+  -- The kernel is not asked in every turn while somebody is ready; but when one has used
+  -- up his turn it is.
+  for _, backend in helper.backends() do
+    it("keeps who waits for a descriptor for no longer than a turn, on " .. backend,
+      function()
+        run(function()
+          local a, b = lull.net.pair()
+          local count, counted = 0, nil
+          lull.spawn(function()
+            a:read()
+            counted = count
+          end)
+          lull.sleep(0)
+          until_turn(function() finished():await() end) -- a turn begins
+          b:write "line\n"
+          repeat
+            finished():await()
+            count = count + 1
+          until counted or count == BOUND
+          assert.is_true(count < 1000, count .. " operations")
+          a:close()
+          b:close()
+        end, {selector = backend})
+      end)
+
+    it("gives way sooner when it moves much, on " .. backend, function()
+      run(function()
+        local ends, n, turn = {}, 0, false
+        for i = 1, 8 do
+          local a, b = lull.net.pair()
+          b:write(("x"):rep(64 * 1024))
+          ends[i] = {a, b}
+        end
+        lull.sleep(0)
+        lull.spawn(function() turn = true end)
+        repeat
+          n = n + 1
+          ends[n][1]:read_exactly(64 * 1024)
+        until turn or n == #ends
+        assert.is_true(turn)
+        assert.is_true(n <= 6, n .. " reads")
+        for i = 1, #ends do
+          ends[i][1]:close()
+          ends[i][2]:close()
+        end
+      end, {selector = backend})
+    end)
+  end
+
   it("shares with another of its kind", function()
     run(function()
       local counts, stop = {0, 0, 0}, false

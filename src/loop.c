@@ -88,6 +88,11 @@ int lull_collect(lull_loop *loop, int64_t timeout)
     return n;
 }
 
+void lull_loop_look(lull_loop *loop)
+{
+    loop->ran = PATIENCE;
+}
+
 /* Nothing is ready and no look found anything: a virtual clock goes on. */
 static void jump(lull_loop *loop)
 {

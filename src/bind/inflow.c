@@ -58,6 +58,7 @@ int lull_stream_fill(lua_State *L, struct stream *s, size_t size)
     if (n <= 0)
         return lull_stream_end(s, n);
     buffer_commit(&s->in, (size_t)n);
+    lull_charge(s->rt, n);
     return n;
 }
 

@@ -268,6 +268,7 @@ int lull_stream_write(lua_State *L, lull_loop *loop, struct stream *s)
         if (n < 0 && n != -EAGAIN)
             return lull_stream_break(s, n);
         n = n < 0 ? 0 : n;
+        lull_charge(s->rt, n);
         if (data && (size_t)n == size)
             return 0;
     }

@@ -153,6 +153,12 @@ static inline bool lull_stream_fresh(const struct stream *s, int rc)
            list_empty(&s->io.readers);
 }
 
+/* Much at a time counts as several operations: the others wait for as long. */
+static inline void lull_charge(struct runtime *rt, int n)
+{
+    rt->budget -= n / 2048;
+}
+
 /* Receives into the scratch, which is the empty buffer then.  Results as of fill. */
 static inline int lull_stream_receive(lua_State *L, struct stream *s)
 {
@@ -162,6 +168,7 @@ static inline int lull_stream_receive(lua_State *L, struct stream *s)
     if (n <= 0)
         return to ? lull_stream_end(s, n) : n;
     rt->scratch = NULL;
+    lull_charge(rt, n);
     buffer_adopt(&s->in, to, (size_t)n, LULL_SCRATCH);
     return n;
 }

@@ -80,8 +80,11 @@ int lull_park(lua_State *L, lua_KFunction k)
     return lull_park_in(L, lull_runtime(L), k);
 }
 
+/* Whoever has to be told to give way has run for as long as many others: those who wait
+   for the world are looked after before he goes on. */
 int lull_turn(lua_State *L, struct runtime *rt, lua_KFunction k)
 {
+    lull_loop_look(rt->loop);
     lull_wait(&rt->task->waiter);
     lull_wake(rt->loop, &rt->task->waiter, 0);
     return lull_park_raw(L, rt, (lua_KContext)k, resumed);
