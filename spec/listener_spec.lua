@@ -17,7 +17,8 @@ for _, backend in helper.backends() do
   describe("a listener on " .. backend, function()
     -- TCP takes its time, also over the loopback device.
     local function on(fn, clock)
-      return function() return run(fn, {selector = backend, real = clock ~= "virtual"}) end
+      local opts = {selector = backend, real = clock ~= "virtual"}
+      return function() return run(fn, opts) end
     end
 
     it("knows where it listens", on(function()
