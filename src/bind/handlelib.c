@@ -77,7 +77,10 @@ static void new_handle(lua_State *L, struct loop *o, int i, int fn, int64_t dead
     int nargs = lua_gettop(L) - fn;
     if (nargs > MOST)
         luaL_error(L, "too many arguments");
-    struct handle *h = lull_newobject(L, LULL_HANDLE, sizeof *h, FUNCTION + nargs);
+    struct handle *h = lull_newbare(L, o->rt, LULL_HANDLE, sizeof *h, FUNCTION + nargs);
+    memset(h, 0, sizeof *h); /* not always below a function of ours, hence not newobject */
+    lua_rawgeti(L, LUA_REGISTRYINDEX, o->rt->metatables[LULL_HANDLE]);
+    lua_setmetatable(L, -2);
     for (int j = 0; j <= nargs; j++) {
         lua_pushvalue(L, fn + j);
         lua_setiuservalue(L, -2, FUNCTION + j);
