@@ -51,15 +51,17 @@ end
 -- why there is none.
 local rows = {}
 
-local function echo(id, title, size, connections, cores)
+local function echo(id, title, size, connections, cores, greedy)
   rows[#rows + 1] = { id = "echo-" .. id, title = title, command = "echo",
-    unit = (connections > 1 and cores ~= 1) and "µs CPU" or "µs wall", echo = true,
+    unit = greedy and "µs p50" or (connections > 1 and cores ~= 1) and "µs CPU"
+      or "µs wall", echo = true,
     sample = function(peer)
       local seconds = 2 * options.scale
       local core = cores == 1 and measure.cores[1] or measure.cores[#measure.cores]
       local d = measure.load(peer.echo, core,
-        ("--connections %d --size %d --warmup %.2f --seconds %.2f"):format(connections,
-          size, seconds / 4, seconds))
+        ("--connections %d --size %d --greedy %d --warmup %.2f --seconds %.2f"):format(
+          connections, size, greedy or 0, seconds / 4, seconds))
+      if greedy then return d.p50_us, d end
       return (connections > 1 and cores ~= 1) and d.cpu_us or 1e6 / d.pace, d
     end }
 end
@@ -72,6 +74,8 @@ echo("16kx1-onecore", "echo 16 KiB, 1 connection, one core for both", 16384, 1, 
 echo("16kx64", "echo 16 KiB, 64 connections", 16384, 64)
 echo("16kx1000", "echo 16 KiB, 1000 connections", 16384, 1000)
 
+echo("fair", "echo 64 B, 64 connections beside a greedy one", 64, 64, nil, 1)
+
 rows[#rows + 1] = { id = "idle", title = "idle connection, RSS", unit = "bytes",
   command = "echo", rounds = 1, sample = function(peer)
     return measure.load(peer.echo, measure.cores[#measure.cores],
@@ -82,18 +86,20 @@ rows[#rows + 1] = { id = "idle", title = "idle connection, RSS", unit = "bytes",
 local names = {
   epoll = { spawn = "respawn", queue = false, timer = false, sleepers = "memory" },
   lull = { spawn = "respawn", sleepers = "memory" },
-  luv = { trip = false, queue = false },
+  luv = { trip = false, queue = false, message = false },
+  node = { call = false },
   cqueues = { timer = false, queue = false },
 }
 
-local function micro(id, title, count, key, unit)
-  rows[#rows + 1] = { id = id, title = title, unit = unit or "ns", command = "micro",
+local function micro(id, title, count, key, unit, command)
+  command = command or "micro"
+  rows[#rows + 1] = { id = id, title = title, unit = unit or "ns", command = command,
     sample = function(peer)
       local name = (names[peer.id] or {})[id]
       if name == false then return nil end
       local n = math.tointeger(math.max(count * options.scale, 10000) // 100 * 100)
       local result = measure.program(measure.cores[1],
-        ("env %s %s %d"):format(peer.micro, name or id, n))
+        ("env %s %s %d"):format(peer[command], name or id, n))
       return result[key or "ns"] or result.rss
     end }
 end
@@ -103,6 +109,8 @@ micro("spawn", "task spawned and ended", 5e5)
 micro("trip", "future round trip between two tasks", 5e5)
 micro("queue", "queue hand-off between two tasks", 5e5)
 micro("timer", "timer started and stopped", 5e5)
+micro("call", "empty function called on a thread", 2e4, "ns", "ns wall", "threads")
+micro("message", "message to a thread and its answer", 5e4, "ns", "ns wall", "threads")
 micro("sleepers", "sleeping task, RSS", 1e5, "bytes", "bytes")
 
 local function startup(id, title, key, unit)

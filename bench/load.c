@@ -4,7 +4,9 @@
    requests.  With --pid the CPU time of the server is read at both marks, from the clock
    of that process.  With --idle 1 nothing follows the first round trips: the server's
    resident memory and CPU time are compared before and after.  With --active A so many
-   of these connections then go on, while the others stay as they are.
+   of these connections then go on, while the others stay as they are.  With --greedy N as
+   many connections more send without end and take what comes back without waiting for it;
+   they are not compared, and counted in greedy_mib only.
    Prints one line of key=value; any wrong byte, refused connection or silence of ten
    seconds ends it with exit code 1. */
 #define _GNU_SOURCE
@@ -17,6 +19,7 @@
 #include <sys/socket.h>
 
 enum {
+    GULP = 65536,               /* what a greedy connection sends at a time */
     EVENTS = 512,
     OPENING = 64,               /* connections that may be under way at once */
     PATIENCE = 10000,           /* milliseconds without any event */
@@ -31,6 +34,7 @@ struct conn {
     int fd;
     unsigned shift;             /* where in the pattern this message starts */
     int ready;                  /* has made its first round trip */
+    int greedy;
     uint32_t interest;
     size_t sent, got;
     int64_t began;
@@ -38,15 +42,16 @@ struct conn {
 
 struct mark {
     int64_t wall, server, self;
-    uint64_t done;
+    uint64_t done, gorged;
 };
 
 static double port, connections = 1, size = 64, warmup = 0.3, seconds = 1, requests,
-              server_pid, idle, active;
+              server_pid, idle, active, greedy;
 static int epfd, opened, ready, go;
 static struct conn *conns;
-static char *pattern, *buffer;
+static char *pattern, *buffer, *gulp;
 static size_t bytes;
+static uint64_t gorged; /* bytes that came back to greedy ones */
 static uint64_t done, quota = UINT64_MAX;
 static uint64_t histogram[BUCKETS];
 static int64_t slowest;
@@ -142,6 +147,23 @@ static void take(struct conn *c)
         answered(c);
 }
 
+/* One call each way for an event, so that the load itself is fair to the others. */
+static void gorge(struct conn *c, uint32_t events)
+{
+    ssize_t n = 0;
+    if (events & EPOLLOUT)
+        n = send(c->fd, gulp, GULP, MSG_NOSIGNAL);
+    if (n < 0 && errno != EAGAIN && errno != EINTR)
+        die("send");
+    if (events & ~(uint32_t)EPOLLOUT) {
+        n = recv(c->fd, gulp, GULP, 0);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+            die(n ? "recv" : "the server closed a connection");
+        gorged += n > 0 ? (uint64_t)n : 0;
+    }
+    errno = 0;
+}
+
 static void connected(struct conn *c)
 {
     int error = 0, on = 1;
@@ -151,13 +173,22 @@ static void connected(struct conn *c)
         die("connect");
     }
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    ask(c, wall_ns());
+    if (!c->greedy) {
+        ask(c, wall_ns());
+        return;
+    }
+    interest(c, EPOLLIN | EPOLLOUT);
+    ready++;
 }
 
 static void on_event(struct conn *c, uint32_t events)
 {
     if (c->interest == EPOLLOUT) {
         connected(c);
+        return;
+    }
+    if (c->greedy) {
+        gorge(c, events);
         return;
     }
     if (events & EPOLLOUT)
@@ -203,6 +234,7 @@ static void leave_at_once(int fd)
 static void open_one(void)
 {
     struct conn *c = &conns[opened++];
+    c->greedy = greedy > 0 && opened > (int)connections;
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     c->shift = (unsigned)(opened * 7) % SHIFTS;
@@ -228,7 +260,7 @@ static void open_until(int count)
 
 static struct mark mark(void)
 {
-    struct mark m = {.self = cpu_ns(), .done = done};
+    struct mark m = {.self = cpu_ns(), .done = done, .gorged = gorged};
     clockid_t id;
     if (server_pid > 0) {
         if (clock_getcpuclockid((pid_t)server_pid, &id) != 0)
@@ -266,10 +298,12 @@ static void report(struct mark a, struct mark b)
     double wall = (double)(b.wall - a.wall), served = (double)(b.done - a.done);
     double server = (double)(b.server - a.server), self = (double)(b.self - a.self);
     printf("requests=%.0f seconds=%.4f pace=%.0f p50_us=%.1f p99_us=%.1f p999_us=%.1f "
-           "max_us=%.1f cpu_us=%.4f busy=%.3f load_cpu_us=%.4f load_busy=%.3f\n",
+           "max_us=%.1f cpu_us=%.4f busy=%.3f load_cpu_us=%.4f load_busy=%.3f "
+           "greedy_mib=%.1f\n",
            served, wall / 1e9, served / wall * 1e9, percentile(0.5), percentile(0.99),
            percentile(0.999), (double)slowest / 1000, server / served / 1000,
-           server / wall, self / served / 1000, self / wall);
+           server / wall, self / served / 1000, self / wall,
+           (double)(b.gorged - a.gorged) / (1 << 20));
 }
 
 static void measure(int count)
@@ -307,13 +341,14 @@ static void measure_idle(void)
 
 static void prepare(void)
 {
-    size_t room = (size_t)connections + 16;
+    size_t room = (size_t)(connections + greedy) + 16;
     bytes = (size_t)size;
     conns = calloc(room, sizeof *conns);
     pattern = malloc(bytes + SHIFTS);
     buffer = malloc(bytes + 1);
+    gulp = calloc(1, GULP);
     epfd = epoll_create1(EPOLL_CLOEXEC);
-    if (!conns || !pattern || !buffer || epfd < 0)
+    if (!conns || !pattern || !buffer || !gulp || epfd < 0)
         die("start");
     uint32_t x = 2463534242;
     for (size_t i = 0; i < bytes + SHIFTS; i++) {
@@ -331,6 +366,7 @@ int main(int argc, char **argv)
         {"warmup", &warmup, "0.3"}, {"seconds", &seconds, "1"},
         {"requests", &requests, "N (instead of seconds)"},
         {"pid", &server_pid, "SERVER"}, {"idle", &idle, "0"}, {"active", &active, "0"},
+        {"greedy", &greedy, "0"},
     };
     read_options(argc, argv, options, COUNT(options));
     if (port <= 0 || connections < 1 || size < 1 || active > connections
@@ -340,7 +376,7 @@ int main(int argc, char **argv)
     if (idle > 0) {
         measure_idle();
     } else {
-        open_until((int)connections);
+        open_until((int)(connections + greedy));
         measure((int)connections);
     }
     return 0;

@@ -65,11 +65,11 @@ function M.with_server(command, fn)
   return result
 end
 
--- One run of the load against a fresh server.
-function M.load(server, core, options)
+-- One run of the load (or of another program like it) against a fresh server.
+function M.load(server, core, options, program)
   return M.with_server(server, function(port, pid)
-    return M.program(core, ("%s/bench/load --port %s --pid %d %s")
-      :format(M.build, port, pid, options))
+    return M.program(core, ("%s/bench/%s --port %s --pid %d %s")
+      :format(M.build, program or "load", port, pid, options))
   end)
 end
 

@@ -151,6 +151,34 @@ function rows.timer(n)
   for _ = 1, n do loop:call_later(60, due):cancel() end
 end
 
+-- A function that does nothing is called on a thread; each call waits for the one before.
+function rows.call(n)
+  local call <const> = require "lull.thread".call
+  local function body() end
+  call(body)
+  local began = lull.now()
+  for _ = 1, n do call(body) end
+  return lull.now() - began
+end
+
+-- A message to a thread, and its answer.
+function rows.message(n)
+  local echo = require "lull.thread".spawn(function()
+    local thread = require "lull.thread"
+    for v in thread.receive do thread.send(v) end
+  end)
+  echo:send(0)
+  echo:receive()
+  local began = lull.now()
+  for i = 1, n do
+    echo:send(i)
+    echo:receive()
+  end
+  local took = lull.now() - began
+  echo:finish()
+  return took
+end
+
 function rows.resume(n)
   local resume <const>, yield <const> = coroutine.resume, coroutine.yield
   local co = coroutine.create(function()
@@ -206,5 +234,6 @@ if not rows[row] or not n then
   os.exit(2)
 end
 local began = clock()
-rows[row](n)
-print(("row=%s ns=%.3f"):format(row, (clock() - began) / n * 1e9))
+local took = rows[row](n)
+local cpu = (clock() - began) / n * 1e9
+print(("row=%s ns=%.3f cpu_ns=%.3f"):format(row, took and took / n * 1e9 or cpu, cpu))

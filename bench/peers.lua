@@ -2,6 +2,7 @@
 --   id, title       "c" are the references
 --   echo            the command of its echo server, which prints "port N"
 --   micro           what runs a micro row: this, the row, a count
+--   threads         the same for those of threads
 --   hello           a program that does nothing
 --   needs           a command that succeeds where the peer is installed; the package
 -- Each program is the idiomatic one of its kind; see bench/peers/.
@@ -22,18 +23,20 @@ end
 
 return {
   { id = "epoll", title = "C, epoll", c = true, echo = build .. "/bench/echo_epoll",
-    micro = build .. "/bench/switch_lua" },
+    micro = build .. "/bench/switch_lua", threads = build .. "/bench/threads" },
   { id = "uring", title = "C, io_uring", c = true, echo = build .. "/bench/echo_uring",
     needs = "test -x " .. build .. "/bench/echo_uring", package = "liburing-dev" },
   { id = "libuv", title = "C, libuv", c = true, echo = build .. "/bench/echo_uv",
     needs = "test -x " .. build .. "/bench/echo_uv", package = "libuv1-dev" },
   { id = "lull", title = "lull", ours = true, echo = lull .. " bench/echo.lua",
-    micro = lull .. " bench/micro.lua", hello = lull .. " -e ''" },
+    micro = lull .. " bench/micro.lua", threads = lull .. " bench/micro.lua",
+    hello = lull .. " -e ''" },
   { id = "lull-uring", title = "lull, io_uring", ours = true,
     echo = lull .. " --selector=io_uring bench/echo.lua",
     needs = lull .. " --selector=io_uring -e ''", package = "a kernel with io_uring" },
   { id = "luv", title = "luv, callbacks", echo = "lua5.4 bench/peers/echo_luv.lua",
-    micro = "lua5.4 bench/peers/micro_luv.lua", hello = "lua5.4 -l luv -e ''",
+    micro = "lua5.4 bench/peers/micro_luv.lua",
+    threads = "lua5.4 bench/peers/micro_luv.lua", hello = "lua5.4 -l luv -e ''",
     needs = lua_has("lua5.4", "luv"), package = "lua-luv" },
   { id = "luv-co", title = "luv, coroutines", echo = "lua5.4 bench/peers/echo_luv_co.lua",
     needs = lua_has("lua5.4", "luv"), package = "lua-luv" },
@@ -46,6 +49,7 @@ return {
   { id = "asyncio", title = "asyncio, streams",
     echo = python .. " bench/peers/echo_asyncio.py streams",
     micro = python .. " bench/peers/micro_asyncio.py",
+    threads = python .. " bench/peers/micro_asyncio.py",
     hello = python .. " -c 'import asyncio'", needs = python_has "asyncio",
     package = "python3" },
   { id = "asyncio-protocol", title = "asyncio, protocol",
@@ -54,12 +58,14 @@ return {
   { id = "uvloop", title = "uvloop, streams",
     echo = python .. " bench/peers/echo_asyncio.py streams uvloop",
     micro = "UVLOOP=1 " .. python .. " bench/peers/micro_asyncio.py",
+    threads = "UVLOOP=1 " .. python .. " bench/peers/micro_asyncio.py",
     hello = python .. " -c 'import uvloop'", needs = python_has "uvloop",
     package = "python3-uvloop" },
   { id = "uvloop-protocol", title = "uvloop, protocol",
     echo = python .. " bench/peers/echo_asyncio.py protocol uvloop",
     needs = python_has "uvloop", package = "python3-uvloop" },
   { id = "node", title = "Node.js", echo = "node bench/peers/echo_node.js",
-    micro = "node --expose-gc bench/peers/micro_node.js", hello = "node -e ''",
+    micro = "node --expose-gc bench/peers/micro_node.js",
+    threads = "node bench/peers/micro_node.js", hello = "node -e ''",
     needs = "command -v node", package = "nodejs" },
 }

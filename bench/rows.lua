@@ -27,17 +27,18 @@ local function row(r) rows[#rows + 1] = r end
 -- its client), the time of a round trip is compared; else the server's CPU time.
 local function echo(r)
   local one_core = r.cores == 1
-  local by_pace = one_core or r.connections == 1
+  local by_pace = one_core or r.connections == 1 or r.greedy
   r.pace, r.unit = true, by_pace and "µs wall" or "µs CPU"
   if not one_core and #cores < 2 then r.missing = "one core only" end
   function r.sample(side, scale)
     local seconds = scale < 1 and 0.3 or 2
     local server, core = r[side] or servers[side], one_core and cores[1] or cores[2]
     local details = measure.load(server, core,
-      ("--connections %d --size %d --warmup %.2f --seconds %.2f"):format(r.connections,
-        r.size, seconds / 4, seconds))
+      ("--connections %d --size %d --greedy %d --warmup %.2f --seconds %.2f"):format(
+        r.connections, r.size, r.greedy or 0, seconds / 4, seconds))
     local busy = details.busy + (one_core and details.load_busy or 0)
     if busy < BUSY and (one_core or not by_pace) then return nil end
+    if r.greedy then return details.p50_us, details end
     return by_pace and 1e6 / details.pace or details.cpu_us, details
   end
   row(r)
@@ -46,12 +47,20 @@ end
 echo { id = "echo-64x1-onecore", title = "echo 64 B, 1 connection, one core for both",
   size = 64, connections = 1, cores = 1, least = 0.94 }
 echo { id = "echo-64x1", title = "echo 64 B, 1 connection", size = 64, connections = 1 }
+echo { id = "echo-64x1-spin", title = "echo 64 B, 1 connection, spin of 100 µs",
+  size = 64, connections = 1, lull = lull .. " --spin=0.0001 bench/echo.lua" }
+echo { id = "echo-64x1-spin-uring", title = "echo 64 B, 1 connection, spin, io_uring",
+  size = 64, connections = 1,
+  lull = lull .. " --selector=io_uring --spin=0.0001 bench/echo.lua" }
 echo { id = "echo-64x64", title = "echo 64 B, 64 connections", size = 64,
   connections = 64, least = 0.92, better = 0.95 }
 echo { id = "echo-64x1000", title = "echo 64 B, 1000 connections", size = 64,
   connections = 1000, least = 0.87 }
 echo { id = "echo-16kx64", title = "echo 16 KiB, 64 connections", size = 16384,
   connections = 64, least = 0.75 }
+
+echo { id = "fair-64", title = "echo 64 B, 64 connections and a greedy one: p50",
+  size = 64, connections = 64, greedy = 1 }
 
 echo { id = "relay", title = "relay 1 MiB, 8 connections", size = 1 << 20,
   connections = 8, least = 0.95, lull = lull .. " bench/relay.lua" }
@@ -67,6 +76,66 @@ row { id = "idle-connection", title = "idle connection, RSS of the server",
     return measure.load(servers[side], cores[#cores],
       ("--idle 1 --connections %d"):format(n)).bytes
   end }
+
+-- ---- TLS ----------------------------------------------------------------------------
+
+-- A certificate and a file, in a directory that goes when the table is printed.
+local FOLDER_SCRIPT <const> = [[
+set -e
+d=$(mktemp -d)
+cd "$d"
+openssl req -x509 -days 2 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+  -subj /CN=localhost -keyout server.key -out server.pem 2>/dev/null
+dd if=/dev/zero of=bulk bs=1M count=64 2>/dev/null
+printf x >tiny
+echo "$d"
+]]
+local folder
+
+local function tls_folder()
+  if not folder then
+    local path = measure.line(FOLDER_SCRIPT)
+    folder = setmetatable({ path = path }, { __gc = function()
+      os.execute("rm -rf " .. path)
+    end })
+  end
+  return folder.path
+end
+
+local PORT <const> = 16381 -- s_server does not tell which one it has
+
+local tls_servers = {
+  reference = function(path)
+    return ("sh -c 'cd %s; echo port %d; exec openssl s_server -quiet -WWW "
+      .. "-accept 127.0.0.1:%d -cert server.pem -key server.key 2>/dev/null'"):format(
+      path, PORT, PORT)
+  end,
+  lull = function(path) return ("%s bench/tls.lua %s"):format(lull, path) end,
+}
+
+-- CPU time of the server for a connection, or for a MiB.
+local function tls(r)
+  r.unit = r.key == "cpu_us" and "µs CPU" or "µs CPU/MiB"
+  r.missing = not measure.have "openssl" and "openssl is missing"
+    or not measure.have(build .. "/bench/load_tls") and "libssl-dev is missing" or nil
+  function r.sample(side, scale)
+    local n = math.tointeger(math.max(1, r.connections * scale // 1))
+    local d = measure.load(tls_servers[side](tls_folder()), cores[#cores],
+      ("--connections %d %s"):format(n, r.options), "load_tls")
+    if r.resumes and d.resumed < d.connections then
+      error(("%d of %d sessions were taken up"):format(d.resumed, d.connections), 0)
+    end
+    return d[r.key]
+  end
+  row(r)
+end
+
+tls { id = "tls-handshake", title = "TLS connection, full handshake, vs openssl s_server",
+  key = "cpu_us", connections = 1000, options = "" }
+tls { id = "tls-resumed", title = "TLS connection, resumed", key = "cpu_us",
+  connections = 1000, options = "--resume 1", resumes = true }
+tls { id = "tls-bulk", title = "TLS transfer of 64 MiB, AES-128-GCM", key = "cpu_us_mib",
+  connections = 10, options = "--resume 1 --bulk 1" }
 
 -- ---- micro --------------------------------------------------------------------------
 
@@ -129,6 +198,12 @@ micro { id = "group", title = "child of a group of 1000, spawned and joined", co
   smallest = 1e4, commands = { reference = bare "respawn", lull = task "group" } }
 micro { id = "timeout", title = "timeout around a call", count = 1e6,
   commands = { lull = task "timeout" } }
+micro { id = "thread-call", title = "thread.call of an empty function", count = 5e3,
+  unit = "ns wall", commands = { reference = build .. "/bench/threads call",
+    lull = task "call" } }
+micro { id = "thread-message", title = "message to a thread and its answer", count = 5e4,
+  unit = "ns wall", commands = { reference = build .. "/bench/threads message",
+    lull = task "message" } }
 micro { id = "gc-pause", title = "longest collector pause, 10 000 tasks", count = 3e6,
   smallest = 1e6, most = 5, unit = "ms", divisor = 1e6,
   commands = { lull = task "pause" } }

@@ -4,16 +4,18 @@
 # Some programs measure a library that lull itself does not use.
 pkg_check_modules(UV QUIET IMPORTED_TARGET libuv)
 pkg_check_modules(GLIB QUIET IMPORTED_TARGET glib-2.0)
+pkg_check_modules(SSL QUIET IMPORTED_TARGET libssl libcrypto)
 
 # Every C file of a directory becomes a program in the same place of the build tree; those
-# called *_uring, *_uv and glib where there is that library.
+# called *_uring, *_uv, *_tls and glib where there is that library.
 function(programs directory)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "EXCEPT" "LINK;OPTIONS")
   file(GLOB sources CONFIGURE_DEPENDS ${directory}/*.c)
   foreach(source IN LISTS sources)
     get_filename_component(name ${source} NAME_WE)
     if(name STREQUAL "${arg_EXCEPT}" OR (name MATCHES _uring$ AND NOT URING_FOUND)
-       OR (name MATCHES _uv$ AND NOT UV_FOUND) OR (name STREQUAL glib AND NOT GLIB_FOUND))
+       OR (name MATCHES _uv$ AND NOT UV_FOUND) OR (name STREQUAL glib AND NOT GLIB_FOUND)
+       OR (name MATCHES _tls$ AND NOT SSL_FOUND))
       continue()
     endif()
     string(MAKE_C_IDENTIFIER ${directory}_${name} target)
@@ -26,6 +28,8 @@ function(programs directory)
       target_link_libraries(${target} PRIVATE PkgConfig::URING)
     elseif(name MATCHES _uv$)
       target_link_libraries(${target} PRIVATE PkgConfig::UV)
+    elseif(name MATCHES _tls$)
+      target_link_libraries(${target} PRIVATE PkgConfig::SSL)
     elseif(name STREQUAL glib)
       target_link_libraries(${target} PRIVATE PkgConfig::GLIB)
     endif()

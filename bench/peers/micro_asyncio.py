@@ -4,7 +4,9 @@ import asyncio
 import gc
 import os
 import sys
+import threading
 import time
+from queue import SimpleQueue
 
 RING = 100
 
@@ -65,6 +67,39 @@ async def timer(n):
         loop.call_later(60, print).cancel()
 
 
+async def call(n):
+    loop = asyncio.get_running_loop()
+
+    def body():
+        pass
+
+    await loop.run_in_executor(None, body)
+    began = time.perf_counter()
+    for _ in range(n):
+        await loop.run_in_executor(None, body)
+    return time.perf_counter() - began
+
+
+async def message(n):
+    loop = asyncio.get_running_loop()
+    there, back = SimpleQueue(), asyncio.Queue()
+
+    def echo():
+        while (v := there.get()) is not None:
+            loop.call_soon_threadsafe(back.put_nowait, v)
+
+    thread = threading.Thread(target=echo)
+    thread.start()
+    began = time.perf_counter()
+    for i in range(n):
+        there.put(i)
+        await back.get()
+    took = time.perf_counter() - began
+    there.put(None)
+    thread.join()
+    return took
+
+
 def resident():
     with open("/proc/self/statm") as f:
         return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE")
@@ -90,5 +125,6 @@ if os.environ.get("UVLOOP"):
 
     uvloop.install()
 began = time.process_time()
-asyncio.run(globals()[row](n))
-print(f"row={row} ns={(time.process_time() - began) / n * 1e9:.3f}")
+took = asyncio.run(globals()[row](n))
+cpu = time.process_time() - began
+print(f"row={row} ns={(took or cpu) / n * 1e9:.3f} cpu_ns={cpu / n * 1e9:.3f}")

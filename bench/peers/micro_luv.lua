@@ -37,6 +37,25 @@ function rows.timer(n)
   end
 end
 
+-- A function that does nothing is called on a thread; each call waits for the one before.
+function rows.call(n)
+  local took
+  coroutine.wrap(function()
+    local co = coroutine.running()
+    local work = uv.new_work(function() end, function() coroutine.resume(co) end)
+    work:queue()
+    coroutine.yield()
+    local began = uv.hrtime()
+    for _ = 1, n do
+      work:queue()
+      coroutine.yield()
+    end
+    took = (uv.hrtime() - began) / 1e9
+  end)()
+  uv.run()
+  return took
+end
+
 local function resident()
   return uv.resident_set_memory()
 end
@@ -58,5 +77,6 @@ end
 
 local row, n = arg[1], tonumber(arg[2])
 local began = os.clock()
-rows[row](n)
-print(("row=%s ns=%.3f"):format(row, (os.clock() - began) / n * 1e9))
+local took = rows[row](n)
+local cpu = (os.clock() - began) / n * 1e9
+print(("row=%s ns=%.3f cpu_ns=%.3f"):format(row, took and took / n * 1e9 or cpu, cpu))

@@ -52,6 +52,22 @@ const rows = {
     for (let i = 0; i < n; i++) clearTimeout(setTimeout(() => {}, 60000));
   },
 
+  async message(n) {
+    const { Worker } = require('worker_threads');
+    const source = `const { parentPort } = require('worker_threads');
+      parentPort.on('message', (v) => parentPort.postMessage(v));`;
+    const worker = new Worker(source, { eval: true });
+    let answer;
+    worker.on('message', (v) => answer(v));
+    const trip = (v) => new Promise((resolve) => { answer = resolve; worker.postMessage(v); });
+    await trip(0);
+    const began = process.hrtime.bigint();
+    for (let i = 0; i < n; i++) await trip(i);
+    const took = Number(process.hrtime.bigint() - began);
+    await worker.terminate();
+    return took;
+  },
+
   async sleepers(n) {
     const body = () => new Promise((resolve) => { setTimeout(resolve, 1e9); });
     const asleep = async () => { await body(); };
@@ -67,7 +83,9 @@ const rows = {
 
 const [row, count] = [process.argv[2], Number(process.argv[3])];
 const began = process.cpuUsage();
-rows[row](count).then(() => {
+rows[row](count).then((took) => {
   const { user, system } = process.cpuUsage(began);
-  console.log(`row=${row} ns=${(((user + system) / count) * 1e3).toFixed(3)}`);
+  const cpu = (user + system) * 1e3;
+  const [ns, cpuNs] = [took || cpu, cpu].map((t) => (t / count).toFixed(3));
+  console.log(`row=${row} ns=${ns} cpu_ns=${cpuNs}`);
 });
