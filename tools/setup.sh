@@ -35,9 +35,15 @@ need() {
         exit 1
     fi
     say "installing$missing"
-    apt="$as_root DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120"
-    $apt update </dev/null >&2
-    $apt $install </dev/null >&2 || exit 1
+    apt="$as_root DEBIAN_FRONTEND=noninteractive apt-get -qq"
+    apt="$apt -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3"
+    for wait in 5 20 no; do # a mirror may be busy, the lists locked by another program
+        $apt update </dev/null >&2
+        $apt $install </dev/null >&2 && return
+        [ $wait != no ] || exit 1
+        say "that did not work; once more"
+        sleep $wait
+    done
 }
 
 # build <preset> [target...]: configures the first time, then builds what changed; says
