@@ -146,7 +146,8 @@ static int cancel(lua_State *L)
 
 /* ---- looking --------------------------------------------------------------------- */
 
-void lull_pushcancelled(lua_State *L, int i)
+/* Pushes "ECANCELED: reason" of the cancelled future at i. */
+static void push_cancelled(lua_State *L, int i)
 {
     lua_getiuservalue(L, i, 1);
     if (lua_isnil(L, -1)) {
@@ -198,7 +199,7 @@ static int push_outcome(lua_State *L, struct runtime *rt, lull_future *f, int i)
     if (f->state == LULL_ERROR)
         return raise(L, i);
     if (f->state == LULL_CANCELLED) {
-        lull_pushcancelled(L, i);
+        push_cancelled(L, i);
         return lua_error(L);
     }
     if (f->count == 0)
@@ -228,7 +229,7 @@ static int error(lua_State *L)
     lull_future *f = checkfuture(L, 1);
     lull_take(lull_runtime(L), f);
     if (f->state == LULL_CANCELLED)
-        lull_pushcancelled(L, 1);
+        push_cancelled(L, 1);
     else if (f->state == LULL_ERROR)
         lua_getiuservalue(L, 1, 1);
     else

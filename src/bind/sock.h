@@ -25,10 +25,8 @@ struct sock {
 struct sock *lull_newsock(lua_State *L, enum lull_class c);
 void lull_sock_open(lua_State *L, struct sock *s, int fd, int family, int type);
 
-/* Argument 1, a Socket or Datagram; the second: an open one. */
-struct sock *lull_anysock(lua_State *L);
+/* Argument 1, a Socket or Datagram that is open. */
 struct sock *lull_checksock(lua_State *L);
-int lull_sock_close(lua_State *L);
 
 /* nil, message, code for rc < 0, with the peer's address; true for the rest. */
 int lull_sock_fail(lua_State *L, struct sock *s, int rc);

@@ -12,7 +12,8 @@ static const char *const types[] = {"stream", "dgram", NULL};
 
 /* ---- helpers --------------------------------------------------------------------- */
 
-struct sock *lull_anysock(lua_State *L)
+/* Argument 1, a Socket or Datagram, be it closed. */
+static struct sock *anysock(lua_State *L)
 {
     struct runtime *rt = lull_runtime(L);
     struct sock *s = lull_test(L, rt, 1, LULL_DATAGRAM);
@@ -21,7 +22,7 @@ struct sock *lull_anysock(lua_State *L)
 
 struct sock *lull_checksock(lua_State *L)
 {
-    struct sock *s = lull_anysock(L);
+    struct sock *s = anysock(L);
     if (!s->open)
         luaL_error(L, "attempt to use a closed socket");
     return s;
@@ -298,9 +299,9 @@ int lull_sock_detach(lua_State *L, struct runtime *rt, int i)
 }
 
 /* socket:close (): a second time does nothing; who waits gets nil, "ECANCELED: ...". */
-int lull_sock_close(lua_State *L)
+static int sock_close(lua_State *L)
 {
-    struct sock *s = lull_anysock(L);
+    struct sock *s = anysock(L);
     int fd = close_sock(lull_runtime(L), s);
     if (fd >= 0)
         sys_close(fd);
@@ -315,7 +316,7 @@ int lull_sock_close(lua_State *L)
 
 static int sock_tostring(lua_State *L)
 {
-    struct sock *s = lull_anysock(L);
+    struct sock *s = anysock(L);
     const char *what = s->datagram ? "datagram" : "socket";
     struct sys_address a;
     char text[SYS_TEXT];
@@ -390,15 +391,15 @@ const luaL_Reg lull_sock_methods[] = {{"bind", sock_bind},
                                       {"timeout", sock_timeout},
                                       {"fileno", sock_fileno},
                                       {"family", sock_family},
-                                      {"close", lull_sock_close},
+                                      {"close", sock_close},
                                       {NULL, NULL}};
 
 static const luaL_Reg own_methods[] = {{"listen", sock_listen},
                                        {"detach", sock_detach},
                                        {NULL, NULL}};
 
-static const luaL_Reg metamethods[] = {{"__gc", lull_sock_close},
-                                       {"__close", lull_sock_close},
+static const luaL_Reg metamethods[] = {{"__gc", sock_close},
+                                       {"__close", sock_close},
                                        {"__tostring", sock_tostring},
                                        {NULL, NULL}};
 

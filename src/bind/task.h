@@ -88,8 +88,6 @@ void lull_inherit_future(lua_State *L, const luaL_Reg *methods); /* into class T
 int lull_await_future(lua_State *L, struct runtime *rt, lull_future *f);
 /* Pushes the results of the future at i, which is done, or raises its error. */
 int lull_pushoutcome(lua_State *L, struct runtime *rt, int i);
-/* Pushes "ECANCELED: reason" of the cancelled future at i. */
-void lull_pushcancelled(lua_State *L, int i);
 
 /* locallib.c: for spawning and ending, while rt->locals is set */
 void lull_inherit_locals(lua_State *L, struct runtime *rt, struct task *t);
