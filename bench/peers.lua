@@ -31,6 +31,8 @@ return {
   { id = "lull", title = "lull", ours = true, echo = lull .. " bench/echo.lua",
     micro = lull .. " bench/micro.lua", threads = lull .. " bench/micro.lua",
     hello = lull .. " -e ''" },
+  { id = "lull-protocol", title = "lull, protocol", ours = true,
+    echo = lull .. " bench/peers/echo_lull_protocol.lua" },
   { id = "lull-uring", title = "lull, io_uring", ours = true,
     echo = lull .. " --selector=io_uring bench/echo.lua",
     needs = lull .. " --selector=io_uring -e ''", package = "a kernel with io_uring" },

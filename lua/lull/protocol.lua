@@ -22,13 +22,20 @@ local function make(factory)
   return object
 end
 
--- What is opened here is closed where no transport came of it.
-local function begin(open, factory, resource, on_end)
-  local _ <close> = setmetatable({}, { __close = function(_, err)
-    if err ~= nil then resource:close() end
-  end })
+local function open_both(open, factory, resource, on_end)
   local object = make(factory)
   return open(resource, object, on_end), object
+end
+
+-- What is opened here is closed where no transport came of it.
+local function check(resource, ok, ...)
+  if ok then return ... end
+  resource:close()
+  core.rethrow(...)
+end
+
+local function begin(open, factory, resource, on_end)
+  return check(resource, xpcall(open_both, core.handler, open, factory, resource, on_end))
 end
 
 -- ---- connections --------------------------------------------------------------------
@@ -74,9 +81,10 @@ function Server:ended()
 end
 
 function Server:begin(stream)
-  local ok, err = xpcall(begin, core.handler, core.transport, self.factory, stream,
+  local ok, err = xpcall(open_both, core.handler, core.transport, self.factory, stream,
                          self.on_end)
   if not ok then
+    stream:close()
     self:ended()
     report(err)
   end

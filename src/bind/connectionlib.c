@@ -196,8 +196,8 @@ static void describe(lua_State *L, struct transport *t, int rc)
     lua_replace(L, -2);
 }
 
-static const struct transport_kind over_streams = {queued, await_sent, failure, end,
-                                                   describe};
+static const struct transport_kind over_streams = {
+    sizeof(struct stream_transport), queued, await_sent, failure, end, describe};
 
 /* transport (stream, protocol [, on_end]) -> Transport: calls connection_made. */
 static int transport(lua_State *L)
@@ -208,14 +208,17 @@ static int transport(lua_State *L)
         return luaL_error(L, "no loop is running");
     lull_stream_reader(L, s, 0); /* raises when a task is reading */
     lua_settop(L, 3);
+    struct transport_ends ends;
+    lull_transport_ends(&ends, s->io.watch.fd);
     struct stream_transport *t =
-        lull_newobject(L, LULL_TRANSPORT, sizeof *t, TRANSPORT_STREAM);
+        lull_newobject(L, LULL_TRANSPORT, lull_transport_size(&over_streams, &ends),
+                       TRANSPORT_STREAM);
     t->s = s;
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, TRANSPORT_STREAM);
     lull_waiter_init(&t->t.reader, ready);
     t->t.linger = s->opts.linger;
-    lull_transport_open(L, &t->t, 2, &over_streams, s->io.watch.fd);
+    lull_transport_open(L, &t->t, 2, &over_streams, &ends);
     lull_transport_begin(L, &t->t);
     return 1;
 }

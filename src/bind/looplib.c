@@ -226,12 +226,12 @@ struct loop *lull_newloop(lua_State *L, struct runtime *rt, const lull_options *
     o->virtual_clock = options->virtual_clock;
     o->slow = 100000000;
     lull_review_init(o);
-    list_init(&o->transports);
     *rc = lull_loop_new(&o->core, options);
     if (*rc < 0) {
         lua_pop(L, 1);
         return NULL;
     }
+    lull_transports_init(o);
     o->serial = lull_loop_serial(o->core);
     o->next = rt->loops;
     rt->loops = o;

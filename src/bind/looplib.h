@@ -21,6 +21,7 @@ struct loop {
     int64_t slow;       /* how long a resume may take when debugging, in ns */
     bool debug;
     lull_list transports; /* that live on it */
+    lull_waiter orphans;  /* waits for the end of the core: what they are then */
     int handles;          /* how many are in its list of them */
     unsigned max_tasks; /* that may live on it; 0: any number */
     struct lull *host; /* who drives it, if a host does */
@@ -79,5 +80,6 @@ void lull_open_report(lua_State *L);
 
 /* transport.c: closes all that are open; false when there was none */
 bool lull_close_transports(struct loop *o);
+void lull_transports_init(struct loop *o); /* which has a core */
 
 #endif

@@ -40,7 +40,8 @@ static struct packet_transport *packets(const struct transport *t)
 static void describe(lua_State *L, struct transport *t, int rc)
 {
     char text[SYS_TEXT];
-    lull_pushfail(L, rc, t->peer.size > 0 ? sys_text(&t->peer, text) : NULL);
+    struct sys_address peer = lull_transport_peer(t);
+    lull_pushfail(L, rc, peer.size > 0 ? sys_text(&peer, text) : NULL);
     lua_pop(L, 1);
     lua_replace(L, -2);
 }
@@ -197,7 +198,7 @@ static struct sys_address checkaddress(lua_State *L, struct packet_transport *p)
 {
     struct sys_address to = {.size = 0};
     if (lua_isnoneornil(L, 3)) {
-        luaL_argcheck(L, p->t.peer.size > 0, 3, "host expected: it is not connected");
+        luaL_argcheck(L, p->t.peer_size > 0, 3, "host expected: it is not connected");
         return to;
     }
     const char *host = luaL_checkstring(L, 3);
@@ -252,8 +253,8 @@ static void end(lua_State *L, struct transport *t, int i, bool abort)
     drop(L, packets(t));
 }
 
-static const struct transport_kind over_packets = {queued, await_sent, failure, end,
-                                                   describe};
+static const struct transport_kind over_packets = {
+    sizeof(struct packet_transport), queued, await_sent, failure, end, describe};
 
 /* packets (socket, protocol [, on_end]) -> DatagramTransport: takes the descriptor of the
    Socket or Datagram, and calls connection_made. */
@@ -264,8 +265,8 @@ static int packets_(lua_State *L)
     if (rt->loop == NULL)
         return luaL_error(L, "no loop is running");
     lua_settop(L, 3);
-    struct packet_transport *p =
-        lull_newobject(L, LULL_PACKETS, sizeof *p, TRANSPORT_ON_END);
+    size_t size = sizeof(struct packet_transport) + 2 * SYS_ADDRESS; /* whatever they are */
+    struct packet_transport *p = lull_newobject(L, LULL_PACKETS, size, TRANSPORT_ON_END);
     lull_io_init(&p->io, -1);
     lull_waiter_init(&p->sender, drain);
     lull_waiter_init(&p->t.reader, ready);
@@ -273,9 +274,11 @@ static int packets_(lua_State *L)
     int fd = lull_stream_adopt(L, 1);
     p->io.watch.fd = fd;
     lull_own(rt, fd, true);
-    lull_transport_open(L, &p->t, 2, &over_packets, fd);
-    p->family = sys_family(&p->t.here);
-    sys_unmap4(&p->t.peer);
+    struct transport_ends ends;
+    lull_transport_ends(&ends, fd);
+    p->family = sys_family(&ends.here);
+    sys_unmap4(&ends.peer);
+    lull_transport_open(L, &p->t, 2, &over_packets, &ends);
     lull_transport_begin(L, &p->t);
     return 1;
 }

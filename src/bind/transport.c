@@ -1,6 +1,7 @@
 /* What all transports have in common: calling the protocol, closing, the end, the
    marks of the write buffer.  See transport.h for how they live. */
 #include <errno.h>
+#include <string.h>
 
 #include "transport.h"
 
@@ -86,7 +87,6 @@ static void leave(lua_State *L, struct transport *t)
     t->flags &= (uint16_t)~TRANSPORT_LINGERS;
     t->home = NULL;
     list_remove(&t->link);
-    lull_forget(&t->end);
     luaL_unref(L, LUA_REGISTRYINDEX, t->self);
 }
 
@@ -130,7 +130,7 @@ static int count_out(lua_State *L)
 
 static void last_turn(lull_loop *loop, lull_waiter *w)
 {
-    struct transport *t = container_of(w, struct transport, last);
+    struct transport *t = container_of(w, struct transport, reader);
     struct runtime *rt = lull_loop_user(loop);
     lull_callback(rt, farewell, t);
     if (!(t->flags & TRANSPORT_TOLD))
@@ -150,15 +150,23 @@ static void stop(struct transport *t)
 void lull_transport_forget(struct transport *t)
 {
     stop(t);
-    lull_forget(&t->last);
     t->flags |= TRANSPORT_CLOSING | TRANSPORT_ENDED;
     leave(t->main, t);
 }
 
 static void loop_ends(lull_loop *loop, lull_waiter *w)
 {
+    struct loop *o = container_of(w, struct loop, orphans);
     (void)loop;
-    lull_transport_forget(container_of(w, struct transport, end));
+    while (!list_empty(&o->transports))
+        lull_transport_forget(container_of(o->transports.next, struct transport, link));
+}
+
+void lull_transports_init(struct loop *o)
+{
+    list_init(&o->transports);
+    lull_waiter_init(&o->orphans, loop_ends);
+    lull_loop_end(o->core, &o->orphans);
 }
 
 static void begin_closing(struct transport *t)
@@ -178,8 +186,9 @@ void lull_transport_end(struct transport *t, int rc)
     t->flags |= TRANSPORT_ENDED;
     t->rc = rc;
     stop(t);
-    lull_wait(&t->last);
-    lull_wake(t->home->core, &t->last, 0);
+    t->reader.run = last_turn;
+    lull_wait(&t->reader);
+    lull_wake(t->home->core, &t->reader, 0);
 }
 
 /* What is sent while it closes must be sent within t->linger seconds. */
@@ -254,10 +263,46 @@ static void sent(lull_loop *loop, lull_waiter *w)
         lull_transport_end(t, 0);
 }
 
+/* ---- addresses --------------------------------------------------------------------- */
+
+void lull_transport_ends(struct transport_ends *ends, int fd)
+{
+    ends->here.size = ends->peer.size = SYS_ADDRESS;
+    sys_local(fd, &ends->here);
+    sys_peer(fd, &ends->peer);
+}
+
+static struct sys_address address(const struct transport *t, size_t offset, size_t size)
+{
+    struct sys_address a = {.size = (unsigned)size};
+    memcpy(a.bytes, (const char *)t + t->kind->size + offset, size);
+    return a;
+}
+
+struct sys_address lull_transport_here(const struct transport *t)
+{
+    return address(t, 0, t->here_size);
+}
+
+struct sys_address lull_transport_peer(const struct transport *t)
+{
+    return address(t, t->here_size, t->peer_size);
+}
+
+static void keep_ends(struct transport *t, const struct transport_ends *ends)
+{
+    char *to = (char *)t + t->kind->size;
+    t->here_size = (uint8_t)ends->here.size;
+    t->peer_size = (uint8_t)ends->peer.size;
+    memcpy(to, ends->here.bytes, t->here_size);
+    memcpy(to + t->here_size, ends->peer.bytes, t->peer_size);
+}
+
 /* ---- birth ------------------------------------------------------------------------- */
 
 void lull_transport_open(lua_State *L, struct transport *t, int protocol,
-                         const struct transport_kind *kind, int fd)
+                         const struct transport_kind *kind,
+                         const struct transport_ends *ends)
 {
     t->kind = kind;
     t->rt = lull_runtime(L);
@@ -265,13 +310,9 @@ void lull_transport_open(lua_State *L, struct transport *t, int protocol,
     t->high = TRANSPORT_HIGH;
     t->low = TRANSPORT_HIGH / 4;
     lull_waiter_init(&t->writer, sent);
-    lull_waiter_init(&t->last, last_turn);
-    lull_waiter_init(&t->end, loop_ends);
     lull_timer_init(&t->patience, &t->writer);
     list_init(&t->link);
-    t->here.size = t->peer.size = SYS_ADDRESS;
-    sys_local(fd, &t->here);
-    sys_peer(fd, &t->peer);
+    keep_ends(t, ends);
     lua_pushvalue(L, protocol);
     lua_setiuservalue(L, -2, TRANSPORT_PROTOCOL);
     lua_pushvalue(L, protocol + 1);
@@ -283,7 +324,6 @@ void lull_transport_open(lua_State *L, struct transport *t, int protocol,
     t->self = luaL_ref(L, LUA_REGISTRYINDEX);
     t->home = t->rt->object;
     list_push(&t->home->transports, &t->link);
-    lull_loop_end(t->home->core, &t->end);
 }
 
 void lull_transport_read(struct transport *t)

@@ -16,6 +16,7 @@ struct transport;
 
 /* What is different over streams and over datagrams. */
 struct transport_kind {
+    size_t size; /* of the struct, behind which stand the addresses */
     /* How many bytes wait to be sent. */
     size_t (*queued)(const struct transport *t);
     /* Has t->writer woken when no more than lull_transport_low wait, or on failure. */
@@ -54,10 +55,8 @@ struct transport {
     lua_State *main;
     struct loop *home;   /* NULL: it is over */
     lull_list link;      /* in the list of home */
-    lull_waiter reader;  /* waits for something to come */
+    lull_waiter reader;  /* waits for something to come; in the end calls connection_lost */
     lull_waiter writer;  /* waits for something to have been sent */
-    lull_waiter last;    /* calls connection_lost */
-    lull_waiter end;     /* of the loop, if that comes first */
     lull_timer patience; /* how long a closing transport may send */
     size_t high, low;
     lua_Number linger;
@@ -65,8 +64,23 @@ struct transport {
     int self; /* where it is in the registry */
     uint32_t id;
     uint16_t flags;
+    uint8_t here_size, peer_size; /* of the addresses; 0: it has none */
+};
+
+/* Both ends of a descriptor.  Most addresses are much shorter than the longest. */
+struct transport_ends {
     struct sys_address here, peer;
 };
+void lull_transport_ends(struct transport_ends *ends, int fd);
+
+static inline size_t lull_transport_size(const struct transport_kind *kind,
+                                         const struct transport_ends *ends)
+{
+    return kind->size + ends->here.size + ends->peer.size;
+}
+
+struct sys_address lull_transport_here(const struct transport *t);
+struct sys_address lull_transport_peer(const struct transport *t);
 
 /* How much may still wait when those who wait for that are told. */
 static inline size_t lull_transport_low(const struct transport *t)
@@ -76,10 +90,11 @@ static inline size_t lull_transport_low(const struct transport *t)
 
 /* ---- transport.c ------------------------------------------------------------------- */
 
-/* Gives birth to the transport on top of the stack, which is zeroed but for what its kind
-   needs: the protocol is value `protocol` of the stack, on_end the value behind that. */
+/* Gives birth to the transport on top of the stack, of that lull_transport_size, which is
+   zeroed but for what its kind needs: the protocol is value `protocol` of the stack, on_end the value behind that. */
 void lull_transport_open(lua_State *L, struct transport *t, int protocol,
-                         const struct transport_kind *kind, int fd);
+                         const struct transport_kind *kind,
+                         const struct transport_ends *ends);
 
 /* Calls connection_made, and has it read. */
 void lull_transport_begin(lua_State *L, struct transport *t);

@@ -122,11 +122,11 @@ static int extra_info(lua_State *L)
 {
     struct transport *t = checktransport(L);
     const char *name = luaL_checkstring(L, 2);
-    const struct sys_address *a = strcmp(name, "peername") == 0   ? &t->peer
-                                  : strcmp(name, "sockname") == 0 ? &t->here
-                                                                  : NULL;
-    if (a != NULL)
-        return a->size > 0 ? lull_pushaddress(L, a) : 0;
+    bool peer = strcmp(name, "peername") == 0;
+    if (peer || strcmp(name, "sockname") == 0) {
+        struct sys_address a = peer ? lull_transport_peer(t) : lull_transport_here(t);
+        return a.size > 0 ? lull_pushaddress(L, &a) : 0;
+    }
     bool open = !(t->flags & TRANSPORT_TOLD) && t->home != NULL;
     return open && strcmp(name, "tls") == 0 ? tls_info(L) : 0;
 }
@@ -135,10 +135,11 @@ static int tostring(lua_State *L)
 {
     struct transport *t = checktransport(L);
     char here[SYS_TEXT] = "", peer[SYS_TEXT] = "";
-    if (t->here.size > 0)
-        sys_text(&t->here, here);
-    if (t->peer.size > 0)
-        sys_text(&t->peer, peer);
+    struct sys_address from = lull_transport_here(t), to = lull_transport_peer(t);
+    if (from.size > 0)
+        sys_text(&from, here);
+    if (to.size > 0)
+        sys_text(&to, peer);
     bool closing = t->flags & TRANSPORT_CLOSING;
     lua_pushfstring(L, "transport %d (%s%s%s%s)", (int)t->id, here, *peer ? " -> " : "",
                     peer,
