@@ -35,7 +35,8 @@ extern struct lull_liburing {
 
 enum {
     URING_PIECES = 1024, /* buffers of a ring: a power of two */
-    URING_PIECE = 2048   /* bytes of one */
+    URING_PIECE = 2048,  /* bytes of one */
+    URING_APART = 2112   /* and to the next: at powers of two they share few cache lines */
 };
 
 /* Beside LULL_READ and LULL_WRITE in `flying`: its end is being waited for. */
@@ -84,7 +85,8 @@ struct uring {
     struct io_uring_buf_ring *buffers; /* NULL: none were needed yet, or to be had */
     char *bytes;                       /* of all pieces */
     bool barren;                       /* there can be no buffers here */
-    unsigned free;                     /* pieces that the kernel has */
+    unsigned made;                     /* pieces that there are so far */
+    unsigned free;                     /* those of them that the kernel has */
     struct uring_piece pieces[URING_PIECES];
 };
 

@@ -18,6 +18,7 @@
 
 enum {
     GROUP = 0,
+    FIRST = 64,   /* pieces to begin with */
     HELD = 16,    /* pieces that one descriptor may have waiting */
     WAITING = 16, /* connections */
     SCARCE = URING_PIECES / 8, /* fewer buffers than that are for those who have them */
@@ -33,7 +34,7 @@ static size_t ring_bytes(void)
 
 static char *bytes_of(struct uring *s, unsigned id)
 {
-    return s->bytes + (size_t)id * URING_PIECE;
+    return s->bytes + (size_t)id * URING_APART;
 }
 
 static void lend(struct uring *s, unsigned id)
@@ -44,11 +45,23 @@ static void lend(struct uring *s, unsigned id)
     s->free++;
 }
 
+/* Twice as many pieces as before; false: there are no more.  The kernel goes round all
+   that it has, so few of them stay in the cache where many would not. */
+static bool lend_more(struct uring *s)
+{
+    unsigned goal = s->made == 0 ? FIRST : 2 * s->made;
+    if (goal > URING_PIECES)
+        return false;
+    while (s->made < goal)
+        lend(s, s->made++);
+    return true;
+}
+
 /* The ring and the pieces in one mapping: the ring wants a page of its own, and pages
    that nothing was ever received into cost nothing. */
 static bool make_buffers(struct uring *s)
 {
-    size_t size = ring_bytes() + (size_t)URING_PIECES * URING_PIECE;
+    size_t size = ring_bytes() + (size_t)URING_PIECES * URING_APART;
     char *memory =
         mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
@@ -62,15 +75,13 @@ static bool make_buffers(struct uring *s)
     s->buffers = (struct io_uring_buf_ring *)(void *)memory;
     s->bytes = memory + ring_bytes();
     io_uring_buf_ring_init(s->buffers);
-    for (unsigned id = 0; id < URING_PIECES; id++)
-        lend(s, id);
-    return true;
+    return lend_more(s);
 }
 
 void uring_free_buffers(struct uring *s)
 {
     if (s->buffers != NULL)
-        munmap(s->buffers, ring_bytes() + (size_t)URING_PIECES * URING_PIECE);
+        munmap(s->buffers, ring_bytes() + (size_t)URING_PIECES * URING_APART);
 }
 
 /* ---- asking ------------------------------------------------------------------------- */
@@ -137,11 +148,12 @@ static void keep(struct uring *s, struct uring_entry *e, unsigned id, int size)
 }
 
 /* The kernel will not receive for this one, or not now; all else is for the reader. */
-static bool refused(struct uring_entry *e, int result)
+static bool refused(struct uring *s, struct uring_entry *e, int result)
 {
     switch (result) {
-    case -ENOBUFS:
-        return e->starved = true;
+    case -ENOBUFS: /* more may have been lent since */
+        e->starved = s->free == 0 && !lend_more(s);
+        return true;
     case -ENOTSOCK:
     case -ENOTCONN: /* not yet */
     case -EINVAL:
@@ -163,7 +175,7 @@ static void received(struct uring *s, struct uring_entry *e, const struct io_uri
         else
             lend(s, id);
     }
-    if (e->watch == NULL || refused(e, n))
+    if (e->watch == NULL || refused(s, e, n))
         return;
     if (n <= 0) {
         e->over = true;
