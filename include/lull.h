@@ -190,7 +190,7 @@ LULL_API int64_t lull_loop_next_wake(lull_loop *loop);
 /* A descriptor that is readable whenever a step would find a descriptor ready or a post
    waiting: to be polled by the host, and by nobody read or closed.  It is in step with
    what is waited for at any moment between two steps.  -ENOSYS: the selector has none
-   (poll and select: "epoll" has one). */
+   (poll and select; epoll and io_uring have one); -EMFILE. */
 LULL_API int lull_loop_descriptor(const lull_loop *loop);
 
 /* The loop's monotonic time, read at most once between two runs of waiters. */

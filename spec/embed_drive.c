@@ -1,8 +1,6 @@
-/* A host drives a runtime: to the end, step by step, by descriptor and time; and what it
-   is told meanwhile. */
+/* A host drives a runtime: to the end, step by step, by time; and what it is told
+   meanwhile.  By descriptor: embed_poll.c. */
 #include "embed/host.h"
-
-#include <poll.h>
 
 static int step(lull *l)
 {
@@ -258,42 +256,6 @@ static void says_how_long_the_host_may_sleep(void)
     lull_close(l, 0);
 }
 
-static bool is_readable(int fd)
-{
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    return poll(&p, 1, 0) == 1;
-}
-
-static void its_descriptor_is_in_step(void)
-{
-    lull_options o = {.size = sizeof o, .selector = "epoll"};
-    if (!lull_has_selector("epoll"))
-        return;
-    lull *l = open_with(&o);
-    int fd = lull_descriptor(l);
-    start(l, "A, B = lull.net.pair() local t = lull.spawn(function() say(A:read(2)) "
-             "lull.sleep(0) say(A:read(2)) end)");
-    CHECK(step(l) == LULL_STEP_IDLE && !is_readable(fd));
-    CHECK(luaL_dostring(lull_state(l), "assert(B:try_write 'abcd')") == LUA_OK);
-    CHECK(is_readable(fd) && lull_next_wake(l) == LULL_FOREVER);
-    CHECK(step(l) == LULL_STEP_IDLE && has_said("ab"));
-    CHECK(step(l) == LULL_STEP_DONE && has_said("cd") && !is_readable(fd));
-    lull_wakeup(lull_get_loop(l));
-    CHECK(is_readable(fd) && lull_next_wake(l) == 0);
-    for (int i = 0; i < 3; i++)
-        step(l);
-    CHECK(!is_readable(fd) && lull_next_wake(l) == LULL_FOREVER);
-    CHECK(luaL_dostring(lull_state(l), "assert(B:try_write 'nobody waits')") == LUA_OK);
-    for (int i = 0; i < 3; i++)
-        step(l);
-    CHECK(!is_readable(fd)); /* what nobody wants does not keep the host awake */
-    lull_close(l, 0);
-    o.selector = "poll";
-    l = open_with(&o);
-    CHECK(lull_descriptor(l) == -ENOSYS);
-    lull_close(l, 0);
-}
-
 static void called(lull *l, void *ud)
 {
     CHECK(l != NULL);
@@ -362,7 +324,6 @@ int main(void)
     names_who_is_slow();
     goes_by_the_clock_of_the_host();
     says_how_long_the_host_may_sleep();
-    its_descriptor_is_in_step();
     calls_may_fail();
     may_be_called_from_anywhere();
     return report("embed_drive");

@@ -64,8 +64,8 @@ struct lull_backend {
                   size_t size);
 
     /* For hosts that poll: a descriptor that is readable whenever wait would find a fact,
-       in step with what arm was told last.  NULL: there is none. */
-    int (*descriptor)(const struct lull_selector *s);
+       in step with what arm was told last; -errno.  NULL: there is none. */
+    int (*descriptor)(struct lull_selector *s);
 };
 
 /* The backends of this build, best first, then NULL. */

@@ -125,9 +125,9 @@ static int epoll_look(struct lull_selector *base, int64_t timeout,
     return n;
 }
 
-static int epoll_descriptor(const struct lull_selector *base)
+static int epoll_descriptor(struct lull_selector *base)
 {
-    return ((const struct epoll *)base)->fd;
+    return ((struct epoll *)base)->fd;
 }
 
 const struct lull_backend lull_epoll = {

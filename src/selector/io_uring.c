@@ -82,6 +82,8 @@ void uring_announce(struct uring *s, struct uring_entry *e, unsigned events)
         list_push(&s->ready, &e->ready);
     }
     e->events |= (uint8_t)events;
+    if (!s->looking)
+        uring_ring(s, true);
 }
 
 void uring_again(struct uring *s, struct uring_entry *e)
@@ -232,6 +234,9 @@ static void forget(struct uring *s, struct uring_entry *e)
     e->watch = NULL;
     list_remove(&e->ready);
     list_remove(&e->todo);
+    if (list_empty(&s->ready))
+        uring_ring(s, false);
+    uring_show(s, e, 0);
     uring_drop(s, e);
     if (e->flying == 0) {
         bury(s, e);
@@ -263,6 +268,12 @@ static int uring_arm(struct lull_selector *base, lull_watch *w, unsigned events)
     if (rc < 0)
         return rc;
     e = s->entries[w->fd];
+    rc = uring_show(s, e, events);
+    if (rc < 0) {
+        if (!known)
+            forget(s, e);
+        return rc;
+    }
     cancel(s, e, ~events);
     e->events &= (uint8_t)events;
     w->armed = (uint8_t)events;
@@ -302,6 +313,7 @@ static void review(struct uring *s)
         if ((w->flags & (LULL_WATCH_KEPT | LULL_WATCH_WANTED)) == LULL_WATCH_KEPT) {
             cancel(s, e, LULL_READ);
             w->armed &= (uint8_t)~LULL_READ;
+            uring_show(s, e, w->armed); /* of less: where that fails, it is too much */
         }
         if (w->armed & ~e->flying)
             uring_again(s, e);
@@ -327,6 +339,7 @@ static int uring_wait(struct lull_selector *base, int64_t timeout, struct lull_f
     if (rc < 0)
         return rc;
     s->looking = true;
+    uring_ring(s, false);
     review(s);
     for (int i = 0; i == 0 || (i < AGAIN && !list_empty(&s->todo)); i++) {
         ask_all(s); /* a request that was given up may be followed by another */
@@ -336,7 +349,9 @@ static int uring_wait(struct lull_selector *base, int64_t timeout, struct lull_f
     s->looking = false;
     if (rc < 0 && rc != -ETIME && rc != -EINTR && rc != -EAGAIN && rc != -EBUSY)
         return rc;
-    return report(s, facts, max);
+    int n = report(s, facts, max);
+    uring_ring(s, !list_empty(&s->ready));
+    return n;
 }
 
 static void uring_close(struct lull_selector *base)
@@ -347,6 +362,7 @@ static void uring_close(struct lull_selector *base)
             forget(s, s->entries[fd]);
     io_uring_queue_exit(&s->ring);
     uring_free_buffers(s);
+    uring_free_host(s);
     base->alloc(base->ud, s->entries, s->capacity * sizeof *s->entries, 0);
     base->alloc(base->ud, s, sizeof *s, 0);
 }
@@ -380,6 +396,7 @@ static int uring_open(struct lull_selector **out, lull_alloc alloc, void *ud)
     if (s == NULL)
         return -ENOMEM;
     memset(s, 0, sizeof *s);
+    s->host = s->bell = -1;
     s->base = (struct lull_selector){alloc, ud};
     list_init(&s->ready);
     list_init(&s->todo);
@@ -404,4 +421,5 @@ const struct lull_backend lull_io_uring = {
     .accept = uring_accept,
     .connect = lull_call_connect,
     .splice = uring_splice,
+    .descriptor = uring_descriptor,
 };

@@ -1,5 +1,6 @@
-/* What the two halves of the io_uring backend share: io_uring.c has the ring and
-   readiness, io_uring_ahead.c what is received and accepted before anybody asks. */
+/* What the parts of the io_uring backend share: io_uring.c has the ring and readiness,
+   io_uring_ahead.c what is received and accepted before anybody asks, io_uring_host.c the
+   descriptor for hosts that poll. */
 #ifndef LULL_IO_URING_H
 #define LULL_IO_URING_H
 
@@ -55,6 +56,7 @@ struct uring_entry {
     uint8_t leaving; /* those of them that it was told to give up */
     uint8_t events;  /* what came, to be reported */
     uint8_t how;     /* enum uring_how of the read that is flying */
+    uint8_t shown;   /* the events that a polling host is told of */
     uint8_t bulk;    /* receives that are left to recv(2), for there is much at once */
     bool plain;      /* it can only be polled */
     bool starved;    /* there was no buffer */
@@ -79,6 +81,8 @@ struct uring {
     struct io_uring ring;
     bool enabled; /* the thread that waits first owns the ring */
     bool looking; /* in wait: what comes is fresh */
+    bool rings;   /* the bell, see io_uring_host.c */
+    int host, bell; /* what hosts poll, and a part of it; -1: nobody does */
     struct uring_entry **entries; /* by descriptor */
     uint32_t capacity;
     lull_list ready, todo, told;
@@ -115,5 +119,13 @@ int uring_recv(struct lull_selector *s, lull_watch *w, void *data, size_t size);
 int uring_splice(struct lull_selector *s, lull_watch *w, unsigned event, int pipe,
                  size_t size);
 int uring_accept(struct lull_selector *s, lull_watch *w, void *addr, unsigned *len);
+
+/* ---- io_uring_host.c ---------------------------------------------------------------- */
+
+int uring_show(struct uring *s, struct uring_entry *e, unsigned events);
+/* There is something to be told, or nothing any more. */
+void uring_ring(struct uring *s, bool rings);
+int uring_descriptor(struct lull_selector *s);
+void uring_free_host(struct uring *s);
 
 #endif
