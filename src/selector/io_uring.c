@@ -339,7 +339,6 @@ static int uring_wait(struct lull_selector *base, int64_t timeout, struct lull_f
     if (rc < 0)
         return rc;
     s->looking = true;
-    uring_ring(s, false);
     review(s);
     for (int i = 0; i == 0 || (i < AGAIN && !list_empty(&s->todo)); i++) {
         ask_all(s); /* a request that was given up may be followed by another */
