@@ -207,7 +207,7 @@ static void it_knows_what_changes_between_two_steps(const char *selector)
 /* More at once than are told or answered at a time. */
 static void it_knows_many(const char *selector)
 {
-    enum { MANY = 400 };
+    enum { MANY = 300 };
     static struct pipe pipes[MANY];
     lull *l = open_on(selector);
     if (l == NULL)
