@@ -1,6 +1,6 @@
 -- The allocator of the interpreter: blocks keep what was written into them, wherever
 -- their size moves them, and memory that a script no longer needs goes back.
-local helper = require "helper"
+local helper = require "spec.helper"
 local probe = require "probe"
 
 describe("arena", function()

@@ -1,6 +1,6 @@
 -- A mistake is told at the place where it was made: in the script, and not in lull's own
 -- lines, however deep these find it.
-local helper = require "helper"
+local helper = require "spec.helper"
 local lull = helper.lull
 
 local net, fs, protocol = lull.net, lull.fs, lull.protocol

@@ -1,6 +1,6 @@
 -- The interpreter as a command: section 8 of the contract, clause by clause.  Each test
 -- starts a lull of its own.
-local helper = require "helper"
+local helper = require "spec.helper"
 
 local lull_path = os.getenv "LULL"
 if not lull_path then

@@ -1,7 +1,7 @@
 -- Which of several addresses a connection goes to (RFC 8305), when each is tried, and
 -- what becomes of the others.  An address that does not answer is a listener whose
 -- backlog is full; the clock is virtual.
-local helper = require "helper"
+local helper = require "spec.helper"
 local connect = require "lull.connect"
 local core = require "lull.core"
 local lull = require "lull"

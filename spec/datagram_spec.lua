@@ -1,6 +1,6 @@
 -- Datagrams: borders, empty ones, what is cut, who refuses, both families, groups; and
 -- what becomes of those who wait.
-local helper = require "helper"
+local helper = require "spec.helper"
 local core = require "lull.core"
 local lull = require "lull"
 local net = require "lull.net"

@@ -1,7 +1,7 @@
 -- Names from name servers: a small one of the suite's own answers, or does not, or lies.
 -- All of it on the virtual clock, as both sides are on one loop, and never with this
 -- machine's configuration.
-local helper = require "helper"
+local helper = require "spec.helper"
 local lull = require "lull"
 local nameserver = require "spec.nameserver"
 local net = require "lull.net"

@@ -1,6 +1,6 @@
 -- Every program in the manual runs, and prints what the manual says behind "-->"; the
 -- server of the README serves.
-local helper = require "helper"
+local helper = require "spec.helper"
 local pages = require "spec.pages"
 
 describe("the manual", function()

@@ -1,6 +1,6 @@
 -- Connecting, listening and serving, against good luck and bad: peers that refuse, reset,
 -- never read or never come, servers that end in every way, descriptors that run out.
-local helper = require "helper"
+local helper = require "spec.helper"
 local lull = require "lull"
 local net = require "lull.net"
 local run = helper.run

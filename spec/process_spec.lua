@@ -1,6 +1,6 @@
 -- Child processes: how they start, what they get and what not, how they end, and that
 -- nothing is left of them.  On the real clock, with programs of the system as peers.
-local helper = require "helper"
+local helper = require "spec.helper"
 local core = require "lull.core"
 local lull = require "lull"
 local net = require "lull.net"

@@ -1,6 +1,6 @@
 -- docs/reference.md lists the whole Lua API: every name on it exists, and every name that
 -- a module or an object shows to a script is on it.
-local helper = require "helper"
+local helper = require "spec.helper"
 local lull = require "lull"
 local pages = require "spec.pages"
 

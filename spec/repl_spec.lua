@@ -1,6 +1,6 @@
 -- The prompt: fed by a pipe, and at a terminal, which script(1) makes.  A session waits
 -- for what it expects by reading, so nothing depends on how long things take.
-local helper = require "helper"
+local helper = require "spec.helper"
 
 local lull_path = os.getenv "LULL"
 if not lull_path then

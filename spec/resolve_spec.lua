@@ -1,6 +1,6 @@
 -- Names into addresses: numbers at once, names without blocking the loop, and what a
 -- look-up that nobody waits for any more leaves behind: nothing.
-local helper = require "helper"
+local helper = require "spec.helper"
 local lull = require "lull"
 local net = require "lull.net"
 local run = helper.run

@@ -1,6 +1,6 @@
 -- Signals: who hears of them, which ones are kept, and that what was there before comes
 -- back.  Signals to this process come from itself, others from a shell.
-local helper = require "helper"
+local helper = require "spec.helper"
 local core = require "lull.core"
 local lull = require "lull"
 local process = require "lull.process"

@@ -1,7 +1,7 @@
 -- Sockets one system call thin, on every selector: what each call gives, what becomes
 -- of those who wait when the socket is closed or they are cancelled, and that no byte is
 -- lost.
-local helper = require "helper"
+local helper = require "spec.helper"
 local lull = require "lull"
 local net = require "lull.net"
 local run = helper.run

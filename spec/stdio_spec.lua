@@ -1,6 +1,6 @@
 -- The standard streams: on files, pipes, terminals, sockets and nothing at all; beside
 -- what print writes; and at every end that a script may come to.
-local helper = require "helper"
+local helper = require "spec.helper"
 local net = require "lull.net"
 local process = require "lull.process"
 local run = helper.run

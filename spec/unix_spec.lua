@@ -1,6 +1,6 @@
 -- Unix sockets: names without a file, datagrams, and descriptors passed along, none of
 -- which may be lost or left open.
-local helper = require "helper"
+local helper = require "spec.helper"
 local core = require "lull.core"
 local lull = require "lull"
 local net = require "lull.net"
