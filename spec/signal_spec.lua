@@ -40,8 +40,9 @@ describe("signal.wait", function()
     run(function()
       local tasks = {lull.spawn(signal.wait, "SIGUSR1"), lull.spawn(lull.sleep, 50),
                      lull.spawn(process.run, {"sleep", "50"})}
-      for i, name in ipairs {"signal.wait", "lull.sleep", "process.run"} do
-        local words = "(waiting: " .. name .. ")"
+      local waits = {"signal.wait SIGUSR1)", "lull.sleep)", "process.run process"}
+      for i, name in ipairs(waits) do
+        local words = "(waiting: " .. name
         repeat -- the program is started first, and that is waited for elsewhere
           lull.sleep(0.001)
         until tostring(tasks[i]):find(words, 1, true) or tasks[i]:done()

@@ -109,6 +109,52 @@ describe("who waits", function()
     end)
   end)
 
+  it("says so where lull's own Lua waits, or a loop asks its iterator", function()
+    run(function()
+      local net, signal = lull.net, lull.signal
+      local listener = assert(net.listen("127.0.0.1", 0))
+      local host, port = listener:local_address()
+      local a, b = net.pair()
+      local tls = {tls = {verify = false}}
+      local expected = {
+        {"next signal SIGUSR1 SIGUSR2, ", function()
+          for _ in signal.each("SIGUSR2", "SIGUSR1") do end -- luacheck: ignore
+        end},
+        {"wait SIGUSR1 SIGUSR2, ", function() signal.wait("SIGUSR1", "SIGUSR2") end},
+        {"signal.wait SIGUSR2)", signal.wait, "SIGUSR2"},
+        {("connect %s %d, "):format(host, port), function()
+          local stream = net.connect(host, port, tls)
+          return stream
+        end},
+        {("net.connect %s %d)"):format(host, port), net.connect, host, port, tls},
+        {("connect_unix /%s, "):format(("x"):rep(9)), function()
+          local stream = net.connect_unix("/" .. ("x"):rep(9), tls)
+          return stream
+        end, ended = true},
+        {"next stream ", function() for _ in a:lines() do end end}, -- luacheck: ignore
+        {"resolve a.test, ", function()
+          local list = net.resolve("a.test", {servers = {"127.0.0.1:9"}, timeout = 50})
+          return list
+        end, ended = true},
+      }
+      local tasks = {}
+      for i, wait in ipairs(expected) do
+        tasks[i] = lull.spawn(table.unpack(wait, 2))
+      end
+      helper.turns(20)
+      for i, wait in ipairs(expected) do
+        local told = tostring(tasks[i])
+        if not (wait.ended and tasks[i]:done()) then
+          assert.truthy(told:find("(waiting: " .. wait[1], 1, true), told)
+        end
+        tasks[i]:close()
+      end
+      a:close()
+      b:close()
+      listener:close()
+    end, {real = true})
+  end)
+
   it("is told by the objects", function()
     local patterns = {
       [lull.lock()] = "^lock %(free%): ",

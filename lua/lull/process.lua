@@ -237,7 +237,7 @@ end
 
 -- A descriptor may be held open by what the program has started and left behind: it gets
 -- no more than the grace.
-local function see_through(group, self, input, limit, grace)
+local function see_through(self, group, input, limit, grace)
   local readers, captured, tasks = {}, {}, {}
   for _, name in ipairs { "stdout", "stderr" } do
     if self[name] then
@@ -287,7 +287,7 @@ function process.run(argv, opts)
   local self <close>, message, why = process.spawn(argv, plan)
   if not self then return nil, message, why end
   local code, signal, errno, captured = core.group(function(group)
-    return see_through(group, self, input, limit, grace)
+    return see_through(self, group, input, limit, grace)
   end)
   if errno then return nil, signal, errno end
   local result = { code = code, signal = signal }

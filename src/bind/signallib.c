@@ -274,10 +274,28 @@ static int raise_signal(lua_State *L)
     return rc < 0 ? lull_pushfail(L, rc, NULL) : 0;
 }
 
+/* "signal SIGUSR1 SIGUSR2" */
+static int watch_tostring(lua_State *L)
+{
+    struct watch *w = lull_check(L, lull_runtime(L), 1, LULL_SIGNAL);
+    char text[SYS_SIGNAL];
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    luaL_addstring(&b, "signal");
+    for (int n = 1; n < SYS_SIGNALS; n++)
+        if (w->wanted[n]) {
+            luaL_addchar(&b, ' ');
+            luaL_addstring(&b, sys_signal_name(n, text));
+        }
+    luaL_pushresult(&b);
+    return 1;
+}
+
 static const luaL_Reg methods[] = {{"next", watch_next}, {NULL, NULL}};
 
 static const luaL_Reg metamethods[] = {{"__gc", watch_close},
                                        {"__close", watch_close},
+                                       {"__tostring", watch_tostring},
                                        {NULL, NULL}};
 
 static const luaL_Reg functions[] = {{"watch_signals", watch_signals},

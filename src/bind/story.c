@@ -2,8 +2,6 @@
    for, and which line spawned it.  The bottom of its stack knows (see task.c). */
 #include "task.h"
 
-#include <string.h>
-
 enum { ANCESTORS = 16 }; /* told of at most */
 
 /* Pushes value `place` of the bottom of base, a task's outermost coroutine, or nil. */
@@ -168,120 +166,6 @@ void lull_pushlabel(lua_State *L, int i)
     lua_pushfstring(L, "task %d", (int)t->id);
 }
 
-static bool is_ours(const lua_Debug *ar)
-{
-    return strncmp(ar->source, "@lull/", 6) == 0;
-}
-
-/* The call that co waits in; where lull's own Lua made it, that of the script to lull. */
-static bool find_call(lua_State *co, lua_Debug *ar)
-{
-    lua_Debug up;
-    if (!lua_getstack(co, 0, ar) || !lua_getinfo(co, "nS", ar) || *ar->what != 'C')
-        return false;
-    for (int level = 1; lua_getstack(co, level, &up); level++) {
-        lua_getinfo(co, "nS", &up);
-        if (is_ours(&up))
-            *ar = up;
-        else if (*up.what != 'C')
-            break;
-    }
-    return true;
-}
-
-/* Pushes the name, or nil, under which the table on top has the value at i. */
-static void push_key(lua_State *L, int i)
-{
-    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
-        if (lua_rawequal(L, -1, i) && lua_type(L, -2) == LUA_TSTRING) {
-            lua_pop(L, 1);
-            return;
-        }
-    lua_pushnil(L);
-}
-
-/* Pushes the name that a module of lull's has for the function at i, "signal.wait" of
-   lull.signal: for one that is all of a task, so that nobody called it anything. */
-static void push_module_name(lua_State *L, int i)
-{
-    int top = lua_gettop(L);
-    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    for (lua_pushnil(L); lua_next(L, top + 1); lua_settop(L, top + 2)) {
-        const char *module = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
-        if (strncmp(module, "lull", 4) != 0 || !lua_istable(L, -1) ||
-            strcmp(module, "lull.core") == 0)
-            continue;
-        push_key(L, i);
-        if (lua_isnil(L, -1))
-            continue;
-        const char *name = module[4] ? module + 5 : module;
-        lua_pushfstring(L, "%s.%s", name, lua_tostring(L, -1));
-        lua_replace(L, top + 1);
-        lua_settop(L, top + 1);
-        return;
-    }
-    lua_settop(L, top);
-    lua_pushliteral(L, "waiting");
-}
-
-/* Replaces the function on top by its name: that of a method of the object below it, or
-   what its caller called it. */
-static void name_function(lua_State *L, const char *known)
-{
-    int function = lua_gettop(L);
-    if (known)
-        lua_pushstring(L, known);
-    else
-        push_module_name(L, function);
-    if (luaL_getmetafield(L, function - 1, "__index") == LUA_TTABLE) {
-        push_key(L, function);
-        if (!lua_isnil(L, -1))
-            lua_replace(L, function + 1);
-    }
-    lua_settop(L, function + 1);
-    lua_replace(L, function);
-}
-
-/* Pushes the call that co waits in: "read stream 7 (127.0.0.1:4000)". */
-static void push_call(lua_State *L, struct runtime *rt, lua_State *co)
-{
-    lua_Debug ar;
-    if (!find_call(co, &ar)) {
-        lua_pushliteral(L, "");
-        return;
-    }
-    if (lua_getlocal(co, &ar, 1) == NULL)
-        lua_pushnil(co);
-    lua_getinfo(co, "f", &ar);
-    lua_xmove(co, L, 2);
-    name_function(L, ar.name);
-    int object = lua_gettop(L) - 1;
-    if (lull_test(L, rt, object, LULL_TASK)) /* its tostring might come back to us */
-        lull_pushlabel(L, object);
-    else if (luaL_getmetafield(L, object, "__tostring") != LUA_TNIL)
-        luaL_tolstring(L, object, NULL);
-    else
-        lua_pushliteral(L, "");
-    const char *name = lua_tostring(L, object + 1), *of = lua_tostring(L, -1);
-    lua_pushfstring(L, "%s%s%s", name, *of ? " " : "", of);
-    lua_replace(L, object);
-    lua_settop(L, object);
-}
-
-/* Pushes "worker.lua:12", the innermost line of the script, or nothing and false. */
-static bool push_line(lua_State *L, lua_State *co)
-{
-    lua_Debug ar;
-    for (int level = 0; lua_getstack(co, level, &ar); level++) {
-        lua_getinfo(co, "Sl", &ar);
-        if (ar.currentline < 0 || is_ours(&ar))
-            continue;
-        lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
-        return true;
-    }
-    return false;
-}
-
 void lull_pushstate(lua_State *L, struct runtime *rt, struct task *t)
 {
     static const char *const ends[] = {"", "cancelled", "finished", "failed"};
@@ -294,9 +178,9 @@ void lull_pushstate(lua_State *L, struct runtime *rt, struct task *t)
     else {
         make_room(t->co);
         luaL_checkstack(L, 16, NULL);
-        push_call(L, rt, t->co);
+        lull_pushcall(L, rt, t->co);
         const char *call = lua_tostring(L, -1);
-        bool line = push_line(L, t->co);
+        bool line = lull_pushline(L, t->co);
         lua_pushfstring(L, "waiting: %s%s%s", call, line && *call ? ", " : "",
                         line ? lua_tostring(L, -1) : "");
         lua_replace(L, line ? -3 : -2);

@@ -120,6 +120,11 @@ void lull_lost(struct runtime *rt); /* the same, where there is no memory to not
 /* tasklib.c: the method close that the modules in Lua gave to a class, as a metamethod */
 int lull_task_close(lua_State *L);
 
+/* awaited.c: what co, which is not running, waits for: "read stream 7 (...)", or "" */
+void lull_pushcall(lua_State *L, struct runtime *rt, lua_State *co);
+/* "worker.lua:12", the innermost line of the script in co; or nothing, and false. */
+bool lull_pushline(lua_State *L, lua_State *co);
+
 /* looplib.c */
 enum { /* uservalues of a Loop */
     LULL_LOOP_UNTAKEN = 1, LULL_LOOP_WATCHERS, LULL_LOOP_HANDLES, LULL_LOOP_HANDLER
