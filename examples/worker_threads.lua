@@ -27,11 +27,12 @@ local function beside_ticker(fn)
   local ticks = 0
   return lull.group(function(g)
     g:spawn(function()
-      for n in lull.every(0.005) do ticks = n end
+      for n in lull.every(0.001) do ticks = n end
     end):daemon()
     lull.sleep(0)
+    local before = ticks
     local result = fn()
-    return result, ticks
+    return result, ticks - before
   end)
 end
 
