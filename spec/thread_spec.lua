@@ -98,6 +98,31 @@ describe("a call", function()
     end)
   end)
 
+  it("has the rest of lull from whichever module is asked for first", function()
+    run(function()
+      for _, first in ipairs {"lull", "lull.core", "lull.net", "lull.thread"} do
+        assert.same({true, "waited"}, {thread.call(function(name)
+          local module = require(name)
+          local inner = require "lull"
+          local same = module == package.loaded[name] and
+            require "lull.core" == package.loaded["lull.core"]
+          return same, inner.run(function()
+            local a <close>, b = inner.net.pair()
+            b:write "waited\n"
+            b:close()
+            return a:read()
+          end)
+        end, first)})
+      end
+      assert.same({"a", "b", "dead", "nil"}, {thread.call(function() -- and without it
+        local co = coroutine.create(function() coroutine.yield "a" return "b" end)
+        local _, a = coroutine.resume(co)
+        local _, b = coroutine.resume(co)
+        return a, b, coroutine.status(co), type(package.loaded["lu" .. "ll.core"])
+      end)})
+    end, {real = true})
+  end)
+
   it("may call again", function()
     run(function()
       assert.equal("inner", thread.call(function()

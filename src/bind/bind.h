@@ -369,12 +369,14 @@ void lull_open_process(lua_State *L);
 void lull_open_signal(lua_State *L);
 void lull_open_stdio(lua_State *L); /* standard streams */
 void lull_open_fs(lua_State *L);
+void lull_open_parcel(lua_State *L);
 void lull_open_thread(lua_State *L);
 void lull_open_call(lua_State *L); /* called by the former */
 void lull_open_clock(lua_State *L); /* clocks of the host */
 void lull_open_transport(lua_State *L); /* transports of protocols */
 
-/* core.c: opens the core, and has require find "lull" and its modules, in a new state. */
+/* core.c: has require find "lull" and its modules in a new state, and opens of the core what
+   is needed without them; the rest is opened when somebody asks for it. */
 void lull_open_preloaded(lua_State *L);
 
 #endif

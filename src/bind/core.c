@@ -12,6 +12,7 @@
 enum { HELD = 1, EXTRAS, KNOWN, USERVALUES = KNOWN };
 
 static const char runtime_key;
+static const char begun_key; /* the core's table, while half of it is not open */
 
 /* ---- runtime --------------------------------------------------------------------- */
 
@@ -326,13 +327,22 @@ static const struct lull_module *find_module(const char *name)
 
 enum { FUNCTIONS = 96 }; /* in the core's table, about */
 
-static int open_core(lua_State *L)
+/* What code that awaits nothing needs, too.  Pushes the core's table. */
+static void begin_core(lua_State *L, int functions)
 {
     newruntime(L);
-    lua_createtable(L, 0, FUNCTIONS);
+    lua_createtable(L, 0, functions);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, "lull.methods");
     lua_setfield(L, -2, "methods");
     lull_open_error(L);
+    lull_open_co(L);
+    lull_open_parcel(L);
+}
+
+static int open_core(lua_State *L)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &begun_key) == LUA_TNIL)
+        begin_core(L, FUNCTIONS);
     lull_open_future(L);
     lull_open_task(L);
     lull_open_scope(L);
@@ -342,7 +352,6 @@ static int open_core(lua_State *L)
     lull_open_local(L);
     lull_open_test(L);
     lull_open_loop(L);
-    lull_open_co(L);
     lull_open_selector(L);
     lull_open_sock(L);
     lull_open_stream(L);
@@ -371,12 +380,15 @@ int luaopen_lull_core(lua_State *L)
 
 void lull_open_preloaded(lua_State *L)
 {
-    luaopen_lull_core(L);
+    begin_core(L, 0);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &begun_key);
     preload(L);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
     lua_pushcfunction(L, luaopen_lull);
     lua_setfield(L, -2, "lull");
-    lua_pop(L, 2);
+    lua_pushcfunction(L, luaopen_lull_core);
+    lua_setfield(L, -2, "lull.core");
+    lua_pop(L, 1);
 }
 
 int luaopen_lull(lua_State *L)

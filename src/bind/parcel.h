@@ -31,6 +31,4 @@ int lull_unpack(lua_State *L, const struct parcel *p);
 struct parcel *lull_pack_text(const char *text);
 void lull_parcel_free(struct parcel *p); /* or NULL */
 
-void lull_open_parcel(lua_State *L);
-
 #endif

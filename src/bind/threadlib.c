@@ -252,7 +252,6 @@ static const luaL_Reg functions[] = {{"thread_spawn", thread_spawn},
 void lull_open_thread(lua_State *L)
 {
     list_init(lull_make_room(L, &graves_key, sizeof(lull_list), graves_gc));
-    lull_open_parcel(L);
     lull_open_call(L);
     lull_open_message(L);
     lull_newclass(L, LULL_THREAD, "Thread", methods, metamethods);
