@@ -51,10 +51,14 @@ end
 -- why there is none.
 local rows = {}
 
+-- What a row shows besides: a key of the details, and its title.
+local SEEN <const> = { { "pace", "requests/s" }, { "p50_us", "p50 µs" },
+  { "p99_us", "p99" }, { "p999_us", "p99.9" } }
+
 local function echo(id, title, size, connections, cores, greedy)
   rows[#rows + 1] = { id = "echo-" .. id, title = title, command = "echo",
     unit = greedy and "µs p50" or (connections > 1 and cores ~= 1) and "µs CPU"
-      or "µs wall", echo = true,
+      or "µs wall", columns = SEEN,
     sample = function(peer)
       local seconds = 2 * options.scale
       local core = cores == 1 and measure.cores[1] or measure.cores[#measure.cores]
@@ -112,6 +116,21 @@ micro("timer", "timer started and stopped", 5e5)
 micro("call", "empty function called on a thread", 2e4, "ns", "ns wall", "threads")
 micro("message", "message to a thread and its answer", 5e4, "ns", "ns wall", "threads")
 micro("sleepers", "sleeping task, RSS", 1e5, "bytes", "bytes")
+
+-- Whoever needs longer to put them all to bed gets longer days.
+rows[#rows + 1] = { id = "million", title = "a million sleepers: CPU time of each",
+  unit = "ns", command = "million", rounds = 1,
+  columns = { { "spawn", "spawn" }, { "noon", "wake at once" }, { "random", "at random" },
+    { "bytes", "bytes" }, { "stall", "stall, ms" }, { "stall_random", "at random, ms" } },
+  sample = function(peer)
+    local n = math.tointeger(1e6 * options.scale)
+    for _, day in ipairs { 8, 16, 32 } do
+      local d = measure.program(measure.cores[1],
+        ("env %s %d %d"):format(peer.million, n, day))
+      if not d.late then return d.ns, d end
+    end
+    error("too slow for days of half a minute", 0)
+  end }
 
 local function startup(id, title, key, unit)
   rows[#rows + 1] = { id = id, title = title, unit = unit, command = "hello", rounds = 1,
@@ -177,18 +196,17 @@ local function print_row(outcome)
     local line = { entry.peer.title, number(entry.value),
       reference and ("%.2f"):format(entry.value / reference.value) or "–",
       best and ("%.2f"):format(entry.value / best.value) or "–" }
-    if outcome.row.echo then
-      for _, key in ipairs { "pace", "p50_us", "p99_us", "p999_us" } do
-        line[#line + 1] = number(column(entry.details, key))
-      end
+    for _, extra in ipairs(outcome.row.columns or {}) do
+      line[#line + 1] = number(column(entry.details, extra[1]))
+    end
+    if outcome.row.columns == SEEN then
       line[#line + 1] = ("%.0f %%"):format(column(entry.details, "busy") * 100)
     end
     lines[#lines + 1] = line
   end
   local head = { outcome.row.title, outcome.row.unit, "× C", "× best peer" }
-  if outcome.row.echo then
-    table.move({ "requests/s", "p50 µs", "p99", "p99.9", "busy" }, 1, 5, 5, head)
-  end
+  for _, extra in ipairs(outcome.row.columns or {}) do head[#head + 1] = extra[2] end
+  if outcome.row.columns == SEEN then head[#head + 1] = "busy" end
   format.print_table(head, lines)
   for _, peer in ipairs(peers) do
     local why = outcome.void[peer.id]
@@ -201,27 +219,29 @@ end
 local function save(file, outcomes)
   local out = assert(io.open(file, "w"))
   out:write "return {\n"
-  local facts = { date = os.date "%Y-%m-%d", command = "bench/run --peers",
-    machine = measure.line "sed -n 's/^model name[^:]*: //p' /proc/cpuinfo",
-    cores = tostring(#measure.cores), kernel = measure.line "uname -r | cut -d. -f1-2",
-    lull = measure.line(measure.build .. "/lull -v"),
-    luv = measure.line "dpkg-query -Wf '${Version}' lua-luv",
-    cqueues = measure.line "dpkg-query -Wf '${Version}' lua-cqueues",
-    copas = measure.line "dpkg-query -Wf '${Version}' lua-copas",
-    python = measure.line "/usr/bin/python3 -V", node = measure.line "node -v",
-    uvloop = measure.line "dpkg-query -Wf '${Version}' python3-uvloop",
-    libuv = measure.line "dpkg-query -Wf '${Version}' libuv1-dev" }
+  local facts = measure.facts "bench/run --peers"
+  facts.python, facts.node = measure.line "/usr/bin/python3 -V", measure.line "node -v"
+  for key, package in pairs { luv = "lua-luv", cqueues = "lua-cqueues",
+    copas = "lua-copas", uvloop = "python3-uvloop", libuv = "libuv1-dev" } do
+    facts[key] = measure.line("dpkg-query -Wf '${Version}' " .. package)
+  end
   for key, value in pairs(facts) do out:write(("  %s = %q,\n"):format(key, value)) end
   for _, outcome in ipairs(outcomes) do
     local row = outcome.row
-    out:write(("  { id = %q, title = %q, unit = %q,\n"):format(row.id, row.title,
-      row.unit))
+    out:write(("  { id = %q, title = %q, unit = %q, columns = {"):format(row.id,
+      row.title, row.unit))
+    for _, extra in ipairs(row.columns or {}) do
+      out:write((" { %q, %q },"):format(extra[1], extra[2]))
+    end
+    out:write " },\n"
     for _, entry in ipairs((figures(outcome))) do
       local d, peer = entry.details, entry.peer
       out:write(("    { %q, %.6g, ours = %s, c = %s"):format(peer.title, entry.value,
         tostring(peer.ours or false), tostring(peer.c or false)))
-      for _, key in ipairs(row.echo and { "pace", "p50_us", "p99_us", "p999_us" } or {})
-      do out:write((", %s = %.6g"):format(key, column(d, key))) end
+      for _, extra in ipairs(row.columns or {}) do
+        local x = column(d, extra[1])
+        if x then out:write((", %s = %.6g"):format(extra[1], x)) end
+      end
       out:write " },\n"
     end
     out:write "  },\n"

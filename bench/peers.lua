@@ -3,6 +3,7 @@
 --   echo            the command of its echo server, which prints "port N"
 --   micro           what runs a micro row: this, the row, a count
 --   threads         the same for those of threads
+--   million         what runs that row: this, a count, the length of a day
 --   hello           a program that does nothing
 --   needs           a command that succeeds where the peer is installed; the package
 -- Each program is the idiomatic one of its kind; see bench/peers/.
@@ -21,9 +22,10 @@ local function python_has(module)
   return ("%s -c 'import %s'"):format(python, module)
 end
 
-return {
+local peers = {
   { id = "epoll", title = "C, epoll", c = true, echo = build .. "/bench/echo_epoll",
-    micro = build .. "/bench/switch_lua", threads = build .. "/bench/threads" },
+    micro = build .. "/bench/switch_lua", threads = build .. "/bench/threads",
+    million = build .. "/bench/crowd" },
   { id = "uring", title = "C, io_uring", c = true, echo = build .. "/bench/echo_uring",
     needs = "test -x " .. build .. "/bench/echo_uring", package = "liburing-dev" },
   { id = "libuv", title = "C, libuv", c = true, echo = build .. "/bench/echo_uv",
@@ -71,3 +73,10 @@ return {
     threads = "node bench/peers/micro_node.js", hello = "node -e ''",
     needs = "command -v node", package = "nodejs" },
 }
+
+-- The million sleepers are a row of the micro programs, except where a peer has its own.
+for _, peer in ipairs(peers) do
+  peer.million = peer.million or peer.micro and peer.micro .. " million"
+end
+
+return peers

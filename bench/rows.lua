@@ -145,7 +145,9 @@ local function micro(r)
   r.alone = not r.commands.reference
   function r.sample(side, scale)
     local n = math.tointeger(math.max(r.count * scale, r.smallest or 0) // 1)
-    local result = measure.program(cores[1], r.commands[side] .. " " .. n)
+    local result = measure.program(cores[1],
+      ("%s %d %s"):format(r.commands[side], n, r.argument or ""))
+    if result.late then error("noon came before all were asleep", 0) end
     return result[r.key] / (r.divisor or 1)
   end
   row(r)
@@ -207,6 +209,15 @@ micro { id = "thread-message", title = "message to a thread and its answer", cou
 micro { id = "gc-pause", title = "longest collector pause, 10 000 tasks", count = 3e6,
   smallest = 1e6, most = 5, unit = "ms", divisor = 1e6,
   commands = { lull = task "pause" } }
+micro { id = "gc-pause-100k", title = "longest collector pause, 100 000 tasks",
+  count = 6e6, smallest = 6e6, rounds = 3, unit = "ms", divisor = 1e6, argument = 100000,
+  commands = { lull = task "pause" } }
+micro { id = "million", title = "a million sleepers, spawned, woken twice, ended",
+  count = 1e6, smallest = 1e5, rounds = 1,
+  commands = { reference = build .. "/bench/crowd", lull = task "million" } }
+micro { id = "million-stall", title = "the loop stands while a million wake",
+  count = 1e6, smallest = 1e5, rounds = 1, unit = "ms", key = "stall",
+  commands = { lull = task "million" } }
 
 -- ---- instructions -------------------------------------------------------------------
 

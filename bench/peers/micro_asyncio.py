@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import random
 import sys
 import threading
 import time
@@ -116,6 +117,61 @@ async def sleepers(n):
     await asyncio.sleep(0)
     gc.collect()
     print(f"row=sleepers bytes={(resident() - before) / len(tasks):.1f}", flush=True)
+    os._exit(0)
+
+
+async def million(n):
+    """See bench/million.lua."""
+    loop = asyncio.get_running_loop()
+    day = n * float(sys.argv[3] if len(sys.argv) > 3 else 8) * 1e-6
+    noon, evening = loop.time() + day, loop.time() + 2 * day
+    woken, stall, ticked = 0, 0, time.process_time()
+    marks, stalls = [], []
+    before = resident()
+
+    def tick():
+        nonlocal stall, ticked
+        t = time.process_time()
+        stall, ticked = max(stall, t - ticked), t
+
+    def mark():
+        nonlocal stall
+        tick()
+        marks.append(ticked)
+        stalls.append(stall * 1e3)
+        stall = 0
+
+    def wake():
+        nonlocal woken
+        woken += 1
+        if woken % n == 0:
+            mark()
+
+    async def sleeper():
+        await asyncio.sleep(noon - loop.time())
+        wake()
+        await asyncio.sleep(evening + random.random() * n * 1e-6 - loop.time())
+        wake()
+
+    mark()
+    tasks = [loop.create_task(sleeper()) for _ in range(n)]
+    await asyncio.sleep(0)
+    size = (resident() - before) / n
+    mark()
+    if loop.time() > noon:
+        print("row=million late=1", flush=True)
+        os._exit(0)
+    while woken < 2 * n:
+        await asyncio.sleep(0.001)
+        tick()
+    spawned, slept, rose = [(b - a) / n * 1e9 for a, b in zip(marks, marks[1:])]
+    print(
+        f"row=million spawn={spawned:.1f} noon={slept:.1f} random={rose:.1f} "
+        f"ns={spawned + slept + rose:.1f} bytes={size:.1f} "
+        f"stall={stalls[2]:.2f} stall_random={stalls[3]:.2f}",
+        flush=True,
+    )
+    assert len(tasks) == n
     os._exit(0)
 
 

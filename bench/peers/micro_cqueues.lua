@@ -63,6 +63,13 @@ function rows.sleepers(n)
   end)
 end
 
+function rows.million(n)
+  loop:wrap(function()
+    dofile "bench/million.lua" (n, { now = cqueues.monotime, sleep = cqueues.sleep,
+      spawn = function(fn) loop:wrap(fn) end, resident = resident })
+  end)
+end
+
 local row, n = arg[1], tonumber(arg[2])
 local began = os.clock()
 rows[row](n)

@@ -75,6 +75,21 @@ function rows.sleepers(n)
   os.exit(0)
 end
 
+function rows.million(n)
+  local function spawn(fn)
+    coroutine.wrap(function()
+      local timer = uv.new_timer()
+      fn(timer)
+      timer:close()
+    end)()
+  end
+  dofile "bench/million.lua" (n, { now = function() return uv.now() / 1000 end,
+    sleep = function(seconds, timer)
+      return sleep(timer, math.max(0, math.floor(seconds * 1000)))
+    end, spawn = spawn, resident = resident })
+  uv.run()
+end
+
 local row, n = arg[1], tonumber(arg[2])
 local began = os.clock()
 local took = rows[row](n)

@@ -79,6 +79,55 @@ const rows = {
     console.log(`row=sleepers bytes=${((process.memoryUsage().rss - before) / n).toFixed(1)}`);
     process.exit(0);
   },
+
+  // See bench/million.lua.
+  async million(n) {
+    const cpu = () => { const u = process.cpuUsage(); return u.user + u.system; };
+    const sleep = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+    const start = performance.now();
+    const day = n * Number(process.argv[4] || 8) * 1e-3;
+    const noon = start + day, evening = start + 2 * day;
+    const marks = [], stalls = [];
+    const before = process.memoryUsage().rss;
+    let woken = 0, stall = 0, ticked = cpu();
+    const tick = () => {
+      const t = cpu();
+      stall = Math.max(stall, t - ticked);
+      ticked = t;
+    };
+    const mark = () => {
+      tick();
+      marks.push(ticked);
+      stalls.push(stall / 1e3);
+      stall = 0;
+    };
+    const wake = () => { if (++woken % n === 0) mark(); };
+    const sleeper = async () => {
+      await sleep(noon - performance.now());
+      wake();
+      await sleep(evening + Math.random() * n * 1e-3 - performance.now());
+      wake();
+    };
+    mark();
+    for (let i = 0; i < n; i++) sleeper();
+    await undefined;
+    const bytes = (process.memoryUsage().rss - before) / n;
+    mark();
+    if (performance.now() > noon) {
+      console.log('row=million late=1');
+      process.exit(0);
+    }
+    while (woken < 2 * n) {
+      await sleep(1);
+      tick();
+    }
+    const [spawned, slept, rose] = [1, 2, 3].map((i) => (marks[i] - marks[i - 1]) / n * 1e3);
+    console.log(`row=million spawn=${spawned.toFixed(1)} noon=${slept.toFixed(1)} `
+      + `random=${rose.toFixed(1)} ns=${(spawned + slept + rose).toFixed(1)} `
+      + `bytes=${bytes.toFixed(1)} stall=${stalls[2].toFixed(2)} `
+      + `stall_random=${stalls[3].toFixed(2)}`);
+    process.exit(0);
+  },
 };
 
 const [row, count] = [process.argv[2], Number(process.argv[3])];
