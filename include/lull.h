@@ -427,8 +427,10 @@ LULL_API void lull_wakeup(lull_loop *loop);
    Callbacks are called on the thread that drives the runtime, from inside lull_step,
    lull_run or lull_close, on a coroutine of lull's own: never on that which registered
    them.  They may call everything here, lull_close too, but do not nest lull_step or
-   lull_run (-EBUSY).  A Lua error that they raise is reported as any other.  No Lua error
-   ever passes through a frame of yours. */
+   lull_run (-EBUSY).  A Lua error that they raise on the lua_State that they are given, or
+   the function of lull_call on lull_state(l), is reported as any other.  Where a callback
+   is given none, what may raise on lull_state(l) needs a lua_pcall, as between two steps.
+   No Lua error ever passes through a frame of yours. */
 typedef struct lull lull;
 
 /* A task, by number: safe to keep for ever.  No other task of the runtime has had it. */

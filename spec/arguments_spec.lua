@@ -34,6 +34,19 @@ local mistakes = {
   {"'pair': bad option 'linger'", net.pair, {linger = "long"}},
 }
 
+-- Methods that are in C, made to take names by lull's own Lua.
+local methods = {
+  {"#1 to 'connect' (string expected, got no value)", "connect"},
+  {"#2 to 'connect' (port number expected, got no value)", "connect", "::1"},
+  {"#2 to 'connect' (port number expected, got string)", "connect", "::1", "http"},
+  {"#2 to 'connect' (not a port number)", "connect", "::1", 65536},
+  {"#1 to 'bind' (string expected, got table)", "bind", {}},
+  {"#2 to 'bind' (port number expected, got number)", "bind", "::1", 1.5},
+  {"#1 to 'sendto' (string expected, got no value)", "sendto"},
+  {"#2 to 'sendto' (string expected, got no value)", "sendto", "x"},
+  {"#3 to 'sendto' (port number expected, got table)", "sendto", "x", "::1", {}},
+}
+
 -- A misspelt option would be one that does nothing.
 local misspelt = {
   {"connect", net.connect, "::1", 1, {tiemout = 3}},
@@ -91,6 +104,20 @@ describe("a mistake", function()
       helper.run(function()
         says(("'%s': unknown option '%s'"):format(name, option),
              table.unpack(mistake, 2, 6))
+      end)
+    end)
+  end
+
+  for _, mistake in ipairs(methods) do
+    it("is told at its place, of sockets: " .. mistake[1], function()
+      helper.run(function()
+        local socket <close> = assert(net.socket("inet", "dgram"))
+        local datagram <close> = assert(net.udp("127.0.0.1", 0))
+        local name = mistake[2]
+        says(mistake[1], socket[name], socket, table.unpack(mistake, 3, 5))
+        if name ~= "bind" then
+          says(mistake[1], datagram[name], datagram, table.unpack(mistake, 3, 5))
+        end
       end)
     end)
   end

@@ -19,6 +19,28 @@ function arguments.callable(n, name, value)
   end
 end
 
+-- A port number, which is returned; strings of digits are as good.
+function arguments.port(n, name, value)
+  local port = math.tointeger(tonumber(value))
+  if not port then complain("port number", n, name, value) end
+  if port >> 16 ~= 0 then
+    error(("bad argument #%d to '%s' (not a port number)"):format(n, name), 3)
+  end
+  return port
+end
+
+-- A host and a port behind it, which are no string and small integer: fine only where
+-- they are a path and nothing, or as good.
+function arguments.place(n, name, host, port, path)
+  if type(host) ~= "string" then complain("string", n, name, host) end
+  if path then return end
+  local number = math.tointeger(tonumber(port))
+  if not number then complain("port number", n + 1, name, port) end
+  if number >> 16 ~= 0 then
+    error(("bad argument #%d to '%s' (not a port number)"):format(n + 1, name), 3)
+  end
+end
+
 -- ---- options --------------------------------------------------------------------------
 
 local streams = " limit high_water linger "

@@ -15,18 +15,6 @@ local BACKLOG = 1024
 
 -- ---- arguments ----------------------------------------------------------------------
 
-local function check_port(name, value)
-  local port = math.tointeger(tonumber(value))
-  if not port then
-    error(("bad argument #2 to '%s' (port number expected, got %s)"):format(name,
-          value == nil and "no value" or type(value)), 3)
-  end
-  if port < 0 or port > 65535 then
-    error(("bad argument #2 to '%s' (not a port number)"):format(name), 3)
-  end
-  return port
-end
-
 -- How many connections may wait to be accepted.
 local function check_backlog(name, opts)
   local backlog = opts.backlog
@@ -73,7 +61,7 @@ end
 
 function net.connect(host, port, opts)
   arguments.string(1, "connect", host)
-  port = check_port("connect", port)
+  port = arguments.port(2, "connect", port)
   opts = arguments.options(3, "connect", opts)
   local delay = connect.delay(opts)
   core.enter()
@@ -130,7 +118,7 @@ end
 -- On the first address of the host that this machine has.
 function net.listen(host, port, opts)
   arguments.string(1, "listen", host)
-  port = check_port("listen", port)
+  port = arguments.port(2, "listen", port)
   opts = arguments.options(3, "listen", opts)
   check_backlog("listen", opts)
   local context, why, reason = secure.server("listen", opts)
@@ -177,7 +165,7 @@ end
 
 function net.udp(host, port, opts)
   arguments.string(1, "udp", host)
-  port = check_port("udp", port)
+  port = arguments.port(2, "udp", port)
   return udp.open(host, port, arguments.options(3, "udp", opts))
 end
 
@@ -198,9 +186,17 @@ end
 
 local Socket = core.methods.Socket
 
+local function has_path(socket)
+  return socket:family() == "unix"
+end
+
 -- method(socket, host, port), made to take names as well.
-local function resolving(method)
+local function resolving(name, method)
   return function(socket, host, port)
+    if type(host) ~= "string" or math.type(port) ~= "integer"
+        or port >> 16 ~= 0 then
+      arguments.place(1, name, host, port, has_path(socket))
+    end
     local ok, message, code = method(socket, host, port)
     if ok then return ok end
     if code ~= "EAI_NONAME" then return nil, message, code end
@@ -208,11 +204,16 @@ local function resolving(method)
   end
 end
 
-Socket.connect = resolving(Socket.connect)
-Socket.bind = resolving(Socket.bind)
+Socket.connect = resolving("connect", Socket.connect)
+Socket.bind = resolving("bind", Socket.bind)
 
 local sendto = Socket.sendto
 function Socket:sendto(data, host, port)
+  if type(data) ~= "string" or type(host) ~= "string" or math.type(port) ~= "integer"
+      or port >> 16 ~= 0 then
+    if type(data) ~= "number" then arguments.string(1, "sendto", data) end
+    arguments.place(2, "sendto", host, port, has_path(self))
+  end
   local count, message, code = sendto(self, data, host, port)
   if count then return count end
   if code ~= "EAI_NONAME" then return nil, message, code end

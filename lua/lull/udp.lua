@@ -1,6 +1,7 @@
 -- UDP: where a Datagram is bound, what its options are, and names in place of addresses.
 -- The object itself is made in C: a Socket that carries packets.
 local address = require "lull.address"
+local arguments = require "lull.arguments"
 local core = require "lull.core"
 
 local udp = {}
@@ -18,6 +19,10 @@ end
 local connect, sendto = Datagram.connect, Datagram.sendto
 
 function Datagram:connect(host, port)
+  if type(host) ~= "string" or math.type(port) ~= "integer"
+      or port >> 16 ~= 0 then
+    arguments.place(1, "connect", host, port)
+  end
   local ok, message, code = connect(self, host, port)
   if ok then return ok end
   if code ~= "EAI_NONAME" then return nil, message, code end
@@ -25,6 +30,11 @@ function Datagram:connect(host, port)
 end
 
 function Datagram:sendto(data, host, port)
+  if type(data) ~= "string" or type(host) ~= "string" or math.type(port) ~= "integer"
+      or port >> 16 ~= 0 then
+    if type(data) ~= "number" then arguments.string(1, "sendto", data) end
+    arguments.place(2, "sendto", host, port)
+  end
   local ok, message, code = sendto(self, data, host, port)
   if ok then return ok end
   if code ~= "EAI_NONAME" then return nil, message, code end
