@@ -282,12 +282,13 @@ int sys_pool_submit(struct sys_pool *pool, lull_loop *loop, enum sys_lane which,
         pool->refs++;
         lane->queued++;
         list_push(&lane->queue, &job->link);
-        pthread_cond_signal(&lane->more);
         lull_loop_end(loop, &job->end);
         lull_loop_ref(loop);
         rc = 0;
     }
     pthread_mutex_unlock(&pool->lock);
+    if (rc == 0) /* not before: who is woken wants the lock */
+        pthread_cond_signal(&lane->more);
     return rc;
 }
 
