@@ -11,16 +11,15 @@
 static int invoke(lua_State *L)
 {
     struct transport *t = lua_touserdata(L, 1);
+    const char *name = lua_touserdata(L, 2);
     lua_rawgeti(L, LUA_REGISTRYINDEX, t->self);
     lua_getiuservalue(L, -1, TRANSPORT_PROTOCOL);
-    lua_replace(L, 1);
-    lua_pop(L, 1);
-    if (lua_getfield(L, 1, lua_touserdata(L, 2)) == LUA_TNIL)
+    lua_copy(L, -1, 2);
+    lua_pop(L, 2);
+    if (lua_getfield(L, 2, name) == LUA_TNIL)
         return 0;
-    lua_replace(L, 2);
-    lua_pushvalue(L, 1); /* the method is called with its protocol */
-    lua_insert(L, 3);
-    lua_call(L, lua_gettop(L) - 3 + 1, 1);
+    lua_replace(L, 1); /* the method is called with its protocol */
+    lua_call(L, lua_gettop(L) - 1, 1);
     return 1;
 }
 
@@ -61,19 +60,22 @@ static void return_to_task(struct runtime *rt, struct mask saved)
 bool lull_transport_call(lua_State *L, struct transport *t, const char *name, int n,
                          bool result)
 {
-    luaL_checkstack(L, n + 8, NULL);
-    int at = lua_gettop(L) - n + 1;
+    luaL_checkstack(L, 2 * n + 8, NULL);
+    int at = lua_gettop(L) - n + 1, handler = at + n;
     lua_pushcfunction(L, lull_handler);
     lua_pushcfunction(L, invoke);
     lua_pushlightuserdata(L, t);
     lua_pushlightuserdata(L, (void *)name);
-    lua_rotate(L, at, 4);
+    for (int i = at; i < handler; i++)
+        lua_pushvalue(L, i);
     struct mask saved = leave_task(t->rt);
-    bool well = lua_pcall(L, n + 2, result, at) == LUA_OK;
+    bool well = lua_pcall(L, n + 2, result, handler) == LUA_OK;
     if (!well)
         failed(L, t);
     return_to_task(t->rt, saved);
-    lua_remove(L, at);
+    if (well && result)
+        lua_replace(L, at);
+    lua_settop(L, well && result ? at : at - 1);
     return well;
 }
 
