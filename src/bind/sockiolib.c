@@ -81,6 +81,7 @@ static int receive(lua_State *L, struct sock *s, bool from, size_t max)
     struct sys_message m = {.data = buffer, .size = max, .address = &s->from};
     int n = from ? sys_recvmsg(s->io.watch.fd, &m)
                  : lull_io_recv(rt->loop, &s->io, buffer, max);
+    lull_charge(rt, n);
     if (n > 0 || (n == 0 && s->type == SYS_DGRAM)) {
         s->kept = buffer;
         s->size = (size_t)n;
@@ -193,6 +194,7 @@ static int sendk(lua_State *L, int status, lua_KContext rc)
     int n = lull_sock_again(s, rc);
     if (n == 0)
         n = lull_io_send(lull_runtime(L)->loop, &s->io, data, size);
+    lull_charge(lull_runtime(L), n);
     if (n == -EAGAIN)
         return lull_sock_await(L, s, LULL_WRITE, sendk);
     return pushsent(L, s, n);
@@ -219,6 +221,7 @@ static int sendallk(lua_State *L, int status, lua_KContext rc)
         if (n <= 0)
             continue;
         sent += (size_t)n;
+        lull_charge(rt, n);
         lua_pushinteger(L, (lua_Integer)sent);
         lua_replace(L, EXTRA);
         if (sent < size && --rt->budget < 0)

@@ -153,7 +153,8 @@ static inline bool lull_stream_fresh(const struct stream *s, int rc)
            list_empty(&s->io.readers);
 }
 
-/* Much at a time counts as several operations: the others wait for as long. */
+/* Much at a time counts as several operations: the others wait for as long.  n bytes; an
+   error is no bytes. */
 static inline void lull_charge(struct runtime *rt, int n)
 {
     rt->budget -= n / 2048;
