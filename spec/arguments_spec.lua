@@ -31,6 +31,10 @@ local mistakes = {
   {"'clock': bad option 'scale'", lull.clock, {scale = "half"}},
   {"'every'", lull.every, 0},
   {"'connect': bad option 'limit'", net.connect, "::1", 1, {limit = -1}},
+  {"'connect': bad option 'bind'", net.connect, "::1", 1, {bind = {}}},
+  {"'datagram': bad option 'remote'", protocol.datagram, nothing, "::1", 0,
+   {remote = {"::1"}}},
+  {"'wrap' (Stream expected, got number)", protocol.wrap, nothing, 7},
   {"'pair': bad option 'linger'", net.pair, {linger = "long"}},
 }
 
@@ -147,6 +151,7 @@ describe("a mistake", function()
              {[option] = value})
       end
       says("'serve' (a function expected, got no value)", listener.serve, listener)
+      says("'serve' (function expected, got number)", listener.serve, listener, 3)
     end)
   end)
 end)

@@ -63,7 +63,11 @@ function net.connect(host, port, opts)
   arguments.string(1, "connect", host)
   port = arguments.port(2, "connect", port)
   opts = arguments.options(3, "connect", opts)
-  local delay = connect.delay(opts)
+  local delay, from = connect.delay(opts), opts.bind
+  if type(from) == "table" then from = from[1] or false end
+  if from ~= nil and type(from) ~= "string" then
+    arguments.bad_option(2, "connect", "bind", "a host or {host, port}")
+  end
   core.enter()
   local context, tls, why = secure.client("connect", opts, host)
   if context == nil then return nil, tls, why end

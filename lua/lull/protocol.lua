@@ -44,6 +44,9 @@ end
 -- on, and only its methods are to be used.
 function protocol.wrap(factory, stream)
   arguments.callable(1, "wrap", factory)
+  if not core.is_stream(stream) then
+    error(("bad argument #2 to 'wrap' (Stream expected, got %s)"):format(type(stream)), 2)
+  end
   return begin(core.transport, factory, stream)
 end
 
@@ -200,7 +203,8 @@ function protocol.datagram(factory, host, port, opts)
   arguments.callable(1, "datagram", factory)
   opts = arguments.options(4, "datagram", opts)
   local remote = opts.remote
-  if remote ~= nil and type(remote) ~= "table" then
+  if remote ~= nil and not (type(remote) == "table" and type(remote[1]) == "string"
+      and math.tointeger(tonumber(remote[2]))) then
     error("'datagram': bad option 'remote' ({host, port} expected)", 2)
   end
   local socket, message, code = net.udp(host, port, arguments.part(opts, "udp"))

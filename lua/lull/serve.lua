@@ -209,6 +209,7 @@ end
 function Listener:serve(handler, opts)
   local open, why = pcall(self.fileno, self)
   if not open then error(why, 2) end
+  if handler ~= nil then arguments.callable(1, "serve", handler) end
   opts = arguments.options(2, "serve", opts)
   local server <close> = new_server(self, handler, opts)
   local ok, message, code = server:accept()
