@@ -256,7 +256,7 @@ end
 
 -- ---- the whole of it ------------------------------------------------------------------
 
-measure.patience = 150
+measure.patience = 200
 local outcomes = {}
 for _, curve in ipairs(curves) do
   if wanted(curve.id) then
