@@ -222,15 +222,16 @@ int lull_await_io(lua_State *L, lull_io *io, unsigned event, int64_t deadline,
    deadline has come. */
 int lull_await(lua_State *L, int64_t deadline, lua_KFunction k);
 
+/* tasklib.c.  now + seconds for the functions above; a negative or absent time is
+   LULL_FOREVER. */
+int64_t lull_after(lull_loop *loop, lua_Number seconds);
+
 /* tasklib.c.  Raises the usual argument error unless value i can be called. */
 void lull_checkcallable(lua_State *L, int i);
 
 /* options.c.  Raises unless all names in the table at i are known; NULL ends them. */
 void lull_checkoptions(lua_State *L, int i, const char *function,
                        const char *const known[]);
-
-/* now + seconds for the functions above; a negative or absent time is LULL_FOREVER. */
-int64_t lull_after(lull_loop *loop, lua_Number seconds);
 
 /* ---- futures and tasks ----------------------------------------------------------- */
 
@@ -265,8 +266,6 @@ struct task {
    pops), its scope below parent (or NULL).  Pushes the Task.  Raises without a loop. */
 struct task *lull_spawn(lua_State *L, struct runtime *rt, int nargs, lull_scope *parent);
 
-/* Pushes a new pending Future. */
-lull_future *lull_newfuture(lua_State *L);
 /* Settles the Future at i with the top n values (popped), for results any number, for
    the other states one.  Returns as lull_future_settle. */
 int lull_settle(lua_State *L, struct runtime *rt, int i, unsigned state, int n);
@@ -297,9 +296,6 @@ bool lull_close_streams(lua_State *L, struct runtime *rt, lull_loop *loop);
 void lull_report(lua_State *L, struct runtime *rt, int i);
 
 /* ---- errors: error.c ------------------------------------------------------------- */
-
-/* "ECONNREFUSED" for an errno. */
-const char *lull_errname(int code);
 
 /* Pushes nil, "ECONNREFUSED: connection refused (127.0.0.1:9)", "ECONNREFUSED" for a
    failure rc = -errno; where may be NULL.  Returns 3. */
@@ -338,13 +334,6 @@ int lull_sock_detach(lua_State *L, struct runtime *rt, int i);
 /* resolvelib.c.  The thread pool of the runtime, made at first use. */
 struct sys_pool;
 struct sys_pool *lull_pool(lua_State *L);
-
-/* ---- files: filelib.c ------------------------------------------------------------ */
-
-/* The descriptor of the open File at i, its own position moved to where the File stands,
-   for somebody else to use (flush first); -1: it is closed.  Raises for what is no
-   File. */
-int lull_file_fd(lua_State *L, struct runtime *rt, int i);
 
 /* ---- opening: each adds its functions to the table on top of the stack ----------- */
 

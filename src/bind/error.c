@@ -31,7 +31,8 @@ static const struct {
 };
 #undef NAME
 
-const char *lull_errname(int code)
+/* "ECONNREFUSED" for an errno. */
+static const char *name_of(int code)
 {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (names[i].code == code)
@@ -55,7 +56,7 @@ int lull_pushfail(lua_State *L, int rc, const char *where)
     char text[128];
     snprintf(text, sizeof text, "%s", strerror(-rc));
     text[0] = (char)tolower((unsigned char)text[0]);
-    return lull_pushcode(L, lull_errname(-rc), text, where);
+    return lull_pushcode(L, name_of(-rc), text, where);
 }
 
 /* ---- tracebacks ------------------------------------------------------------------ */
@@ -215,10 +216,10 @@ static const char *compose(lua_State *L, int status)
         text = luaL_tolstring(L, -1, NULL);
     else
         lua_pushnil(L);
-    lua_pushfstring(L, "%s: %s", lull_errname(-status), text);
+    lua_pushfstring(L, "%s: %s", name_of(-status), text);
     lua_replace(L, -3);
     lua_pop(L, 1);
-    return lull_errname(-status);
+    return name_of(-status);
 }
 
 const char *lull_pushreason(lua_State *L, lull_scope *scope)

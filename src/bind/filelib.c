@@ -230,7 +230,10 @@ void lull_file_follow(struct file *f)
     f->pos = f->lent = at;
 }
 
-int lull_file_fd(lua_State *L, struct runtime *rt, int i)
+/* The descriptor of the open File at i, its own position moved to where the File stands,
+   for somebody else to use (flush first); -1: it is closed.  Raises for what is no
+   File. */
+static int give_out(lua_State *L, struct runtime *rt, int i)
 {
     struct file *f = lull_check(L, rt, i, LULL_FILE);
     if (!(f->flags & FILE_OPEN))
@@ -249,7 +252,7 @@ int lull_file_fd(lua_State *L, struct runtime *rt, int i)
 static int file_fileno(lua_State *L)
 {
     lull_openfile(L, FILE_SELF);
-    lua_pushinteger(L, lull_file_fd(L, lull_runtime(L), FILE_SELF));
+    lua_pushinteger(L, give_out(L, lull_runtime(L), FILE_SELF));
     return 1;
 }
 

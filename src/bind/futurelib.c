@@ -6,7 +6,8 @@
 
 /* ---- life ------------------------------------------------------------------------ */
 
-lull_future *lull_newfuture(lua_State *L)
+/* Pushes a new pending Future. */
+static lull_future *new_future(lua_State *L)
 {
     lull_future *f = lull_newobject(L, LULL_FUTURE, sizeof *f, 1);
     lull_future_init(f);
@@ -412,7 +413,7 @@ static int future_tostring(lua_State *L)
 /* future () -> Future */
 static int new(lua_State *L)
 {
-    lull_newfuture(L);
+    new_future(L);
     return 1;
 }
 

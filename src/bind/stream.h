@@ -95,8 +95,7 @@ static inline lull_loop *lull_stream_loop(const struct stream *s)
     return s->io.loop ? s->io.loop : s->rt->loop;
 }
 
-/* The Stream at i, or the usual argument error; the second raises when it is closed. */
-struct stream *lull_checkstream(lua_State *L, int i);
+/* The open Stream at i; raises the usual argument error, or that it is closed. */
 struct stream *lull_openstream_slowly(lua_State *L, int i);
 
 static inline struct stream *lull_openstream(lua_State *L, int i)

@@ -112,14 +112,14 @@ static int stream(lua_State *L)
 
 /* ---- recognition ------------------------------------------------------------------- */
 
-struct stream *lull_checkstream(lua_State *L, int i)
+static struct stream *checkstream(lua_State *L, int i)
 {
     return lull_check(L, lull_runtime(L), i, LULL_STREAM);
 }
 
 struct stream *lull_openstream_slowly(lua_State *L, int i)
 {
-    struct stream *s = lull_checkstream(L, i);
+    struct stream *s = checkstream(L, i);
     if (!(s->flags & STREAM_OPEN))
         luaL_error(L, "attempt to use a closed stream");
     return s;
@@ -182,7 +182,7 @@ static int stream_settimeout(lua_State *L)
 
 static int stream_tostring(lua_State *L)
 {
-    struct stream *s = lull_checkstream(L, 1);
+    struct stream *s = checkstream(L, 1);
     struct sys_address a = {.size = SYS_ADDRESS};
     char local[SYS_TEXT] = "", peer[SYS_TEXT] = "";
     if (!(s->flags & STREAM_OPEN)) {
@@ -352,7 +352,7 @@ int lull_stream_fail(lua_State *L, struct stream *s, int rc)
 /* stream:close () */
 static int stream_close(lua_State *L)
 {
-    struct stream *s = lull_checkstream(L, 1);
+    struct stream *s = checkstream(L, 1);
     if (s->flags & STREAM_OPEN)
         end(L, s);
     return 0;
@@ -361,7 +361,7 @@ static int stream_close(lua_State *L)
 /* stream:abort (): drops what was not sent and resets the connection. */
 static int stream_abort(lua_State *L)
 {
-    struct stream *s = lull_checkstream(L, 1);
+    struct stream *s = checkstream(L, 1);
     if (s->flags & (STREAM_OPEN | STREAM_LINGERING)) {
         leave(L, s);
         sys_abort(detach(L, s));
