@@ -156,7 +156,7 @@ static inline bool lull_stream_fresh(const struct stream *s, int rc)
    error is no bytes. */
 static inline void lull_charge(struct runtime *rt, int n)
 {
-    rt->budget -= n / 2048;
+    rt->budget -= n > 0 ? n / 2048 : 0;
 }
 
 /* Receives into the scratch, which is the empty buffer then.  Results as of fill. */
