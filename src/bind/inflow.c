@@ -45,11 +45,8 @@ int lull_stream_fill(lua_State *L, struct stream *s, size_t size)
 {
     if (s->flags & STREAM_ENDED)
         return s->in_error;
-    if (s->flags & STREAM_TLS) {
-        int n = lull_tls_fill(L, s, size);
-        lull_charge(s->rt, n);
-        return n;
-    }
+    if (s->flags & STREAM_TLS)
+        return lull_tls_fill(L, s, size);
     if (s->in.data == NULL)
         return lull_stream_receive(L, s);
     void *ud;

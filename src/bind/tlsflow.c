@@ -79,6 +79,7 @@ int lull_tls_fill(lua_State *L, struct stream *s, size_t size)
     int n = receive(s, to, borrows ? LULL_SCRATCH : buffer_room(&s->in));
     if (n <= 0)
         return lull_stream_end(s, n);
+    lull_charge(s->rt, n);
     if (!borrows) {
         buffer_commit(&s->in, (size_t)n);
         return n;
