@@ -166,10 +166,16 @@ static inline const void *lull_classof(lua_State *L, int i, void **object)
     return class;
 }
 
+/* task.c.  Is value i a Task?  NULL when not.  There may be millions of them, so they have
+   nothing behind them. */
+struct task *lull_totask(lua_State *L, int i);
+
 /* Is value i an object of class c?  NULL when not. */
 static inline void *lull_test(lua_State *L, struct runtime *rt, int i, enum lull_class c)
 {
     void *object;
+    if (c == LULL_TASK)
+        return lull_totask(L, i);
     const void *class = lull_classof(L, i, &object);
     return class != NULL && class == rt->classes[c] ? object : NULL;
 }
@@ -256,10 +262,10 @@ struct task {
     lull_future future; /* first: a Task is a Future */
     lull_waiter waiter; /* running it resumes the coroutine */
     lua_State *co;      /* its innermost coroutine that waits; NULL once it has ended */
-    lull_scope *scope;  /* the innermost scope it is in now */
     lull_timer timer;   /* a sleep, or the time limit of a wait */
-    lull_scope own;     /* what task:cancel cancels */
     uint32_t id, slot;
+    lull_scope own;     /* what task:cancel cancels */
+    lull_scope *scope;  /* the innermost it is in now; last, for this is no class */
 };
 
 /* Starts a task that runs function and arguments (the top nargs + 1 values, which it

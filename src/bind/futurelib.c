@@ -18,8 +18,7 @@ lull_future *lull_tofuture(lua_State *L, struct runtime *rt, int i)
 {
     void *object;
     const void *class = lull_classof(L, i, &object);
-    bool is = class == rt->classes[LULL_FUTURE] || class == rt->classes[LULL_TASK];
-    return is ? object : NULL;
+    return class == rt->classes[LULL_FUTURE] ? object : (lull_future *)lull_totask(L, i);
 }
 
 void lull_take(struct runtime *rt, lull_future *f)

@@ -541,6 +541,13 @@ struct task *lull_task_of(lull_waiter *w)
     return is ? container_of(w, struct task, waiter) : NULL;
 }
 
+struct task *lull_totask(lua_State *L, int i)
+{
+    struct task *t = lua_touserdata(L, i);
+    bool may_be = lua_rawlen(L, i) == sizeof *t && t != NULL;
+    return may_be && lull_task_of(&t->waiter) ? t : NULL;
+}
+
 /* ---- spawning -------------------------------------------------------------------- */
 
 /* Room for one more task, so that its end need not allocate. */
@@ -602,7 +609,7 @@ struct task *lull_spawn(lua_State *L, struct runtime *rt, int nargs, lull_scope 
     if (rt->loop == NULL)
         luaL_error(L, "no loop is running: spawn inside lull.run");
     luaL_checkstack(L, 8, NULL);
-    struct task *t = lull_newbare(L, rt, LULL_TASK, sizeof *t, 1);
+    struct task *t = lua_newuserdatauv(L, sizeof *t, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, rt->metatables[LULL_TASK]);
     lua_setmetatable(L, -2);
     lua_State *co = idle_thread(L, rt);
