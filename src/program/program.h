@@ -43,7 +43,7 @@ void lull_state_close(lua_State *L);
 
 /* ---- setup.c --------------------------------------------------------------------- */
 
-/* Standard files that are open, and broken pipes that are errors. */
+/* Standard files that are open, memory that stays, broken pipes that are errors. */
 void lull_setup_process(void);
 
 /* As many descriptors as there may be. */
