@@ -66,6 +66,7 @@ struct arena {
     char *start;     /* the first slabs, side by side; or NULL */
     unsigned taken;  /* of them */
     size_t slabs, returned; /* how many there are, and went since the system was told */
+    size_t large;    /* bytes of the blocks that are none of theirs */
 };
 
 /* Has no room and no ring, and is never written to: it saves every allocation a
@@ -85,8 +86,13 @@ struct arena *arena_new(void)
     a->spares = 0;
     a->start = NULL;
     a->taken = 0;
-    a->slabs = a->returned = 0;
+    a->slabs = a->returned = a->large = 0;
     return a;
+}
+
+size_t arena_size(const struct arena *a)
+{
+    return a->slabs * SLAB + a->large;
 }
 
 static bool is_of_start(const struct arena *a, const struct slab *s)
@@ -235,19 +241,41 @@ static inline void give(struct arena *a, void *ptr)
         review(a, s);
 }
 
+static void *take_large(struct arena *a, size_t size)
+{
+    void *ptr = malloc(size);
+    if (ptr)
+        a->large += size;
+    return ptr;
+}
+
+static void give_large(struct arena *a, void *ptr, size_t size)
+{
+    a->large -= size;
+    free(ptr);
+}
+
+static void *resize_large(struct arena *a, void *ptr, size_t osize, size_t nsize)
+{
+    void *to = realloc(ptr, nsize);
+    if (to)
+        a->large += nsize - osize;
+    return to;
+}
+
 /* To another size. */
 SELDOM static void *resize(struct arena *a, void *ptr, size_t osize, size_t nsize)
 {
     if (osize > LARGEST && nsize > LARGEST)
-        return realloc(ptr, nsize);
+        return resize_large(a, ptr, osize, nsize);
     if (osize <= LARGEST && nsize <= LARGEST && place(osize) == place(nsize))
         return ptr;
-    void *to = nsize > LARGEST ? malloc(nsize) : take(a, nsize);
+    void *to = nsize > LARGEST ? take_large(a, nsize) : take(a, nsize);
     if (to == NULL)
         return NULL;
     memcpy(to, ptr, osize < nsize ? osize : nsize);
     if (osize > LARGEST)
-        free(ptr);
+        give_large(a, ptr, osize);
     else
         give(a, ptr);
     return to;
@@ -258,13 +286,13 @@ void *arena_alloc(void *ud, void *ptr, size_t osize, size_t nsize)
     if (ptr == NULL) {
         if (nsize == 0)
             return NULL;
-        return nsize <= LARGEST ? take(ud, nsize) : malloc(nsize);
+        return nsize <= LARGEST ? take(ud, nsize) : take_large(ud, nsize);
     }
     if (nsize > 0)
         return resize(ud, ptr, osize, nsize);
     if (osize <= LARGEST)
         give(ud, ptr);
     else
-        free(ptr);
+        give_large(ud, ptr, osize);
     return NULL;
 }

@@ -15,6 +15,9 @@ struct arena *arena_new(void);
 /* Frees the arena, whose blocks have been freed. */
 void arena_free(struct arena *a);
 
+/* The bytes of its slabs and large blocks. */
+size_t arena_size(const struct arena *a);
+
 /* A lua_Alloc; ud is the arena. */
 void *arena_alloc(void *ud, void *ptr, size_t osize, size_t nsize);
 

@@ -294,6 +294,7 @@ static int main_task(lua_State *L)
     lua_call(L, 0, 1);
     lua_insert(L, 1);
     lua_pushcclosure(L, cancel_tasks, 2);
+    lull_collector_watch(L);
     lull_interrupt_open(L);
     lull_exit_open(L);
     return run_chunks(L, LUA_OK, -1);
@@ -334,17 +335,6 @@ static bool failures(lua_State *L)
     return lua_tointeger(L, -1) > 0;
 }
 
-/* Lua begins to collect garbage when the memory in use has doubled: a small heap is looked
-   through again and again.  This much that is never touched, and hence takes no memory
-   but counts as used, lets at least as much garbage gather first. */
-enum { BALLAST = 1024 * 1024 };
-
-static void take_ballast(lua_State *L)
-{
-    lua_newuserdatauv(L, BALLAST, 0);
-    luaL_ref(L, LUA_REGISTRYINDEX);
-}
-
 /* Runs everything.  Returns whether all went well. */
 static int protected_main(lua_State *L)
 {
@@ -355,8 +345,7 @@ static int protected_main(lua_State *L)
     luaL_openlibs(L);
     luaL_requiref(L, "lull", luaopen_lull, 1);
     set_arg(L);
-    if (!cl.plain)
-        take_ballast(L);
+    lull_collector_open(L, !cl.plain);
     lua_gc(L, LUA_GCRESTART);
     lull_setup_limits(L);
     if (prompts())
@@ -366,6 +355,7 @@ static int protected_main(lua_State *L)
     lua_pushvalue(L, 1);
     int status = lua_pcall(L, 1, 0, cl.plain ? -3 : 0); /* tasks have a handler */
     bool interrupted = lull_interrupt_close();
+    lull_collector_close();
     lull_prompt_close();
     lull_finish_output(L);
     if (status != LUA_OK)

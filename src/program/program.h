@@ -1,7 +1,7 @@
 /* What the rooms of the lull program ask of one another: setup.c prepares the process,
-   state.c makes the Lua state, options.c reads the command line, main.c runs its chunks,
-   interrupt.c is Ctrl-C, exit.c os.exit, prompt.c and editline.c the terminal that
-   lua/lull/repl.lua talks to. */
+   state.c makes the Lua state, collector.c has its garbage collected, options.c reads the
+   command line, main.c runs its chunks, interrupt.c is Ctrl-C, exit.c os.exit, prompt.c
+   and editline.c the terminal that lua/lull/repl.lua talks to. */
 #ifndef LULL_PROGRAM_H
 #define LULL_PROGRAM_H
 
@@ -37,8 +37,10 @@ enum lull_order lull_read_command_line(struct command_line *cl, int argc, char *
 
 /* ---- state.c --------------------------------------------------------------------- */
 
-/* What luaL_newstate makes, with an allocator of ours; and its end. */
+/* What luaL_newstate makes, with an allocator of ours; how many bytes it has taken; and
+   its end. */
 lua_State *lull_state_new(void);
+size_t lull_state_size(void);
 void lull_state_close(lua_State *L);
 
 /* ---- setup.c --------------------------------------------------------------------- */
@@ -48,6 +50,17 @@ void lull_setup_process(void);
 
 /* As many descriptors as there may be. */
 void lull_setup_limits(lua_State *L);
+
+/* ---- collector.c ----------------------------------------------------------------- */
+
+/* From now on garbage is collected as it suits a program in tasks, or as lua does. */
+void lull_collector_open(lua_State *L, bool in_tasks);
+
+/* To be called in the main task: the size of memory is looked at from now on. */
+void lull_collector_watch(lua_State *L);
+
+/* To be called before the loop is gone. */
+void lull_collector_close(void);
 
 /* ---- interrupt.c ----------------------------------------------------------------- */
 

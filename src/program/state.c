@@ -61,6 +61,11 @@ lua_State *lull_state_new(void)
     return L;
 }
 
+size_t lull_state_size(void)
+{
+    return arena_size(arena);
+}
+
 void lull_state_close(lua_State *L)
 {
     lua_close(L);
