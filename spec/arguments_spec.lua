@@ -126,11 +126,24 @@ describe("a mistake", function()
     end)
   end
 
+  it("is a closed stream that a child shall have", function()
+    helper.run(function()
+      local stream = net.pair()
+      stream:close()
+      says("attempt to use a closed stream", lull.process.spawn, {"true"},
+           {stdin = stream})
+    end)
+  end)
+
   it("is an unknown option of a method or of the tools for tests", function()
     helper.run(function()
       local listener <close> = assert(net.listen("127.0.0.1", 0))
       says("'serve': unknown option 'backlog'", listener.serve, listener, nothing,
            {backlog = 1})
+      says("'serve': bad option 'on_error' (a function expected)", listener.serve,
+           listener, nothing, {on_error = "print"})
+      says("'serve': bad option 'grace'", listener.serve, listener, nothing,
+           {grace = 0 / 0})
       local t <close> = protocol.wrap(nothing, (net.pair()))
       says("unknown option 'hihg'", t.set_write_buffer_limits, t, {hihg = 1})
     end)

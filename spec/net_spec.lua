@@ -582,6 +582,24 @@ describe("serve", function()
     end, real)
   end)
 
+  it("tells on_error of a handler that fails with nil", function()
+    local reports = {}
+    run(function()
+      local seen = {}
+      local port, _, _, _ <close> = serving(function(stream)
+        if stream:read() == "nil" then error() end
+      end, {on_error = function(err) seen[#seen + 1] = err end})
+      for _, line in ipairs {"nil", "well", "nil"} do
+        local client <close> = connect(port)
+        client:write(line, "\n")
+        assert.equal("", client:read "a")
+      end
+      local text = "nil (error without a value)"
+      assert.same({text, text}, seen)
+    end, {real = true, reports = reports})
+    assert.same({}, reports)
+  end)
+
   it("reports a failing handler with its traceback, but not what peers do", function()
     local reports = {}
     run(function()

@@ -12,11 +12,13 @@ function arguments.string(n, name, value)
   if type(value) ~= "string" then complain("string", n, name, value) end
 end
 
-function arguments.callable(n, name, value)
+function arguments.is_callable(value)
   local mt = getmetatable(value)
-  if type(value) ~= "function" and not (type(mt) == "table" and mt.__call) then
-    complain("function", n, name, value)
-  end
+  return type(value) == "function" or type(mt) == "table" and mt.__call ~= nil
+end
+
+function arguments.callable(n, name, value)
+  if not arguments.is_callable(value) then complain("function", n, name, value) end
 end
 
 -- A port number, which is returned; strings of digits are as good.

@@ -62,7 +62,8 @@ local function check_file(opts, option, name)
   if kind == "userdata" or kind == "table" then
     local ok, fileno = pcall(function() return value.fileno end)
     if ok and fileno then
-      local fd = fileno(value) -- raises where it is closed
+      local open, fd = pcall(fileno, value)
+      if not open then error(fd, 3) end
       return core.is_stream(value) and value or fd
     end
   end

@@ -48,6 +48,7 @@ local function body(server)
   return function(stream)
     local _ <close> = exit
     handler(stream)
+    exit.well = true
   end
 end
 
@@ -61,14 +62,21 @@ local function secure_body(server)
     if not ok then error(message, 0) end
     stream:settimeout(nil)
     handler(stream)
+    exit.well = true
   end
 end
 
 -- Closed at the end of every connection, however it ends; the stream is still open then.
+-- Whether it ended well only its body can tell: error(nil) comes here as nil, too.  So
+-- does the hard end of one that ignored its cancellation, who cannot enter any more.
 local Exit = {}
 
 function Exit:__close(err)
   local server, task = self.server, core.current()
+  if err == nil and not self.well and pcall(core.enter) then
+    err = "nil (error without a value)"
+  end
+  self.well = nil
   if not task then return call_soon(server.forget_ended, server) end
   if err ~= nil then failed(server, err, server.tasks[task]) end
   server:forget(task)
@@ -187,8 +195,11 @@ local function new_server(listener, handler, opts)
     error("bad argument #1 to 'serve' (a function expected, got no value)", 3)
   end
   local grace = opts.grace
-  if grace ~= nil and (type(grace) ~= "number" or grace < 0) then
+  if grace ~= nil and (type(grace) ~= "number" or grace < 0 or grace ~= grace) then
     arguments.bad_option(3, "serve", "grace", "seconds")
+  end
+  if opts.on_error ~= nil and not arguments.is_callable(opts.on_error) then
+    arguments.bad_option(3, "serve", "on_error", "a function")
   end
   local server = {
     listener = listener, handler = handler, grace = grace,
