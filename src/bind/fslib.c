@@ -38,12 +38,21 @@ static int errand_close(lua_State *L)
     return 0;
 }
 
+/* The failure rc, with the path, or both: either may be the one that is meant. */
+static int push_failure(lua_State *L, int rc)
+{
+    const char *path = lua_tostring(L, FS_PATH);
+    if (operation(L)->second == FS_SECOND_PATH)
+        path = lua_pushfstring(L, "%s -> %s", path, lua_tostring(L, FS_OTHER));
+    return lull_pushfail(L, rc, path);
+}
+
 static int waitk(lua_State *L, int status, lua_KContext rc)
 {
     struct runtime *rt = lull_runtime(L);
     struct errand *e = lua_touserdata(L, FS_ERRAND);
     if (e->done)
-        return e->what->rc < 0 ? lull_pushfail(L, e->what->rc, lua_tostring(L, FS_PATH))
+        return e->what->rc < 0 ? push_failure(L, e->what->rc)
                                : operation(L)->push(L, e->what);
     lull_wait(&rt->task->waiter);
     list_push(&e->waiters, &rt->task->waiter.link);
@@ -77,8 +86,7 @@ static int startk(lua_State *L, int status, lua_KContext rc)
     e->what->job.owner = e;
     lua_toclose(L, FS_ERRAND);
     int failed = sys_pool_submit(lull_pool(L), rt->loop, SYS_FILES, &e->what->job);
-    return failed ? lull_pushfail(L, failed, lua_tostring(L, FS_PATH))
-                  : waitk(L, LUA_OK, 0);
+    return failed ? push_failure(L, failed) : waitk(L, LUA_OK, 0);
 }
 
 /* A path with a NUL in it names nothing. */
@@ -99,7 +107,7 @@ int lull_fs_call(lua_State *L)
         luaL_optinteger(L, FS_OTHER, 0);
     lua_settop(L, FS_OTHER);
     if (!good)
-        return lull_pushfail(L, -EINVAL, lua_tostring(L, FS_PATH));
+        return push_failure(L, -EINVAL);
     return lull_enter(L, startk);
 }
 
