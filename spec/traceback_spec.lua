@@ -50,6 +50,19 @@ describe("task:traceback", function()
     end)
   end)
 
+  it("shows where it failed without a value", function()
+    run(function()
+      local line
+      local function inner()
+        line = helper.line() + 1
+        error()
+      end
+      local task = lull.spawn(function() pcall(error, nil) inner() return 1 end)
+      assert.has_error(function() task:await() end, "nil (error without a value)")
+      assert.matches("traceback_spec.lua:" .. line .. ": in .-inner", task:traceback())
+    end)
+  end)
+
   it("shows the nested coroutine in which it waits", function()
     run(function()
       local here

@@ -90,15 +90,25 @@ static bool find_keeper(lua_State *L, struct runtime *rt)
     return !lua_isnil(L, -1);
 }
 
+/* Pushes the error at i as it is kept: nil as something else, for no field is nil. */
+static void push_raised(lua_State *L, int i)
+{
+    if (lua_isnil(L, i))
+        lua_pushlightuserdata(L, (void *)&kept_key);
+    else
+        lua_pushvalue(L, i);
+}
+
 /* The same, and tells whether it keeps the story of the error at i. */
 static bool is_kept(lua_State *L, struct runtime *rt, int i)
 {
     i = lua_absindex(L, i);
     if (!find_keeper(L, rt))
         return false;
-    lua_getfield(L, -1, "raised");
-    bool is = !lua_isnil(L, -1) && lua_rawequal(L, -1, i);
-    lua_pop(L, 1);
+    push_raised(L, i);
+    lua_getfield(L, -2, "raised");
+    bool is = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
     return is;
 }
 
@@ -107,7 +117,7 @@ void lull_keeptraceback(lua_State *L, int i)
     i = lua_absindex(L, i);
     struct runtime *rt = lull_pushruntime(L);
     push_keeper(L, rt);
-    lua_pushvalue(L, i);
+    push_raised(L, i);
     lua_setfield(L, -2, "raised");
     lua_pushvalue(L, -3);
     lua_setfield(L, -2, "raised_at");
@@ -157,8 +167,7 @@ int lull_handler(lua_State *L)
 {
     lua_settop(L, 1);
     struct runtime *rt = lull_pushruntime(L);
-    if (!lua_isnil(L, 1) && lua_checkstack(L, 32) && !lull_test(L, rt, 1, LULL_CANCEL) &&
-        !is_told(L, rt)) {
+    if (lua_checkstack(L, 32) && !lull_test(L, rt, 1, LULL_CANCEL) && !is_told(L, rt)) {
         luaL_traceback(L, L, NULL, 1);
         lull_keeptraceback(L, 1);
         rt->told = false;

@@ -234,9 +234,9 @@ static int conclude(lua_State *L, int status)
             lua_getiuservalue(L, -1, 1);
         } else {
             state = LULL_ERROR;
+            keep_story(L);
             if (lua_isnil(L, -1))
                 lua_pushliteral(L, "nil (error without a value)");
-            keep_story(L);
         }
     }
     if (t->own.parent != NULL)
