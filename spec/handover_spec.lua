@@ -319,9 +319,8 @@ describe("items under way", function()
 
   it("that cannot be compared are the failure of who puts them", function()
     run(function()
-      local q = lull.priority_queue(1)
+      local q = lull.priority_queue(2)
       q:put(1)
-      q.limit = 2
       q:put(2)
       local ok, err
       local tasks = line_up(2, function(i)

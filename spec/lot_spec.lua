@@ -101,46 +101,6 @@ describe("a lot", function()
     end)
   end)
 
-  it("lets a grant stand where it has happened, if it is more than false", function()
-    run(function()
-      local lot, after = core.lot(), {}
-      local function wait(i)
-        local granted = park(lot, true, "offer")
-        after[i] = {granted, pcall(lull.sleep, 0)}
-      end
-      local tasks = {lull.spawn(wait, 1), lull.spawn(wait, 2), lull.spawn(wait, 3)}
-      lull.sleep(0)
-      lot:wake(1, "in")
-      lot:wake(1, false)
-      for i = 1, 3 do tasks[i]:cancel() end
-      lull.sleep(1)
-      assert.equal("in", after[1][1])
-      assert.is_false(after[1][2]) -- the cancellation comes next
-      assert.same({nil, nil}, {after[2], after[3]})
-    end)
-  end)
-
-  it("shows what the first in line offers", function()
-    run(function()
-      local lot = core.lot()
-      assert.is_nil(lot:peek())
-      local tasks, log = {}, {}
-      for i, offer in ipairs {"a", false, "c"} do
-        tasks[i] = lull.spawn(function() log[i] = park(lot, true, offer) end)
-        lull.sleep(0)
-      end
-      assert.equal("a", lot:peek())
-      tasks[1]:cancel()
-      assert.is_false(lot:peek())
-      lot:wake(1, "yes")
-      assert.equal("c", lot:peek())
-      lot:wake()
-      assert.is_nil(lot:peek())
-      lull.sleep(0)
-      assert.same({[2] = "yes"}, log)
-    end)
-  end)
-
   it("works in nested coroutines and under pcall", function()
     run(function()
       local lot, got = core.lot(), nil

@@ -106,8 +106,6 @@ local private = {
   ["lull.Future"] = {take = "lull.wait asks who has a result",
     wait = "lull.wait waits for several"},
   ["lull.Loop"] = {run = "is lull.run"},
-  ["lull.Queue"] = {pop = "how a queue stores", push = "how a queue stores",
-    name = "in messages"},
   ["lull.Thread"] = {run = "the task that stands for it", ended = "of that",
     leave = "of that", outcome = "of that", over = "of that", stop = "of that"},
   ["lull.Listener"] = {try_accept = "serve takes who is there already"},

@@ -9,7 +9,6 @@ local private = {
   ["future:"] = {"take", "wait"},
   ["task:"] = {"take", "wait"},
   ["loop:"] = {"run"},
-  ["queue:"] = {"push", "pop", "name"},
   ["listener:"] = {"try_accept"},
   ["socket:"] = {"detach", "family", "join", "leave", "timeout"},
   ["datagram:"] = {"bind", "family", "shutdown", "timeout"},

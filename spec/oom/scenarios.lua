@@ -271,6 +271,30 @@ function scenarios.primitives()
   same("123", heap:get() .. heap:get() .. heap:get())
 end
 
+-- Whatever could be put is there, though making room failed or comparing did.
+function scenarios.queues()
+  for _, make in ipairs {lull.queue, lull.lifo_queue, lull.priority_queue} do
+    local q, sum, failure = make(20), 0, nil
+    local function put(v)
+      local ok, err = pcall(q.put, q, v)
+      if ok then sum = sum + v else failure = err end
+    end
+    local putter = lull.spawn(function()
+      for v = 1, 30 do put(v) end
+      q:close()
+    end)
+    local getter = lull.spawn(function()
+      for v in q:items() do sum = sum - v end
+    end)
+    local ok, err = pcall(function()
+      putter:await()
+      getter:await()
+    end)
+    if ok then same(0, sum) end
+    if failure or not ok then error(failure or err, 0) end
+  end
+end
+
 local function pair()
   local a, b, code = net.pair()
   return lull.check(a, b, code), b

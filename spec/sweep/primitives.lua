@@ -306,6 +306,7 @@ end
 local function queue_of(make, maxsize, opts)
   return function(case)
     local q, got, accepted, last = lull[make](maxsize), {}, {}, {}
+    local closed = false
 
     local function note(v)
       assert(not got[v], "an item was doubled")
@@ -331,7 +332,7 @@ local function queue_of(make, maxsize, opts)
     end
 
     local function consume_impatiently(i)
-      while not (q.closed and q:empty()) do
+      while not (closed and q:empty()) do
         local v = lull.timeout(i - 1, q.get, q)
         if v then note(v) else lull.sleep(1) end
       end
@@ -342,7 +343,10 @@ local function queue_of(make, maxsize, opts)
       for _, task in ipairs(tasks) do
         task:add_done_callback(function()
           left = left - 1
-          if left == 0 then q:close() end
+          if left == 0 then
+            closed = true
+            q:close()
+          end
         end)
       end
       return tasks

@@ -1,6 +1,6 @@
 /* A lot is a line of waiting tasks, and the one thing in C below lock, event, condition,
-   semaphore, barrier and queue (lua/lull/sync.lua, queue.lua), which call core.enter,
-   look at their own state, and then wait here.
+   semaphore and barrier (lua/lull/sync.lua), which call core.enter, look at their own
+   state, and then wait here.
 
    Who is woken has been granted something by whoever woke him: the next turn, a permit, a
    value.  He may still be cancelled before he runs; then the cancellation wins, and he
@@ -8,8 +8,8 @@
    him out of the line without a word, as it does from every list. */
 #include "task.h"
 
-/* uservalue 1: a table, made at need, from a task's address to what it offers while it
-   waits, and then to what it has been granted. */
+/* uservalue 1: a table, made at need, from a task's address to what it has been granted,
+   or to what holds the place of that while it waits. */
 struct lot {
     lull_list waiters;
     uint32_t loop; /* serial of the loop of the first wait; 0: not bound yet */
@@ -25,7 +25,7 @@ static struct task *first(struct lot *lot)
     return container_of(lot->waiters.next, struct task, waiter.link);
 }
 
-/* ---- what a task offers or was granted -------------------------------------------- */
+/* ---- what a task was granted ------------------------------------------------------ */
 
 /* Keeps value i for t in the lot at 1; nil needs no table. */
 static void keep(lua_State *L, struct task *t, int i)
@@ -61,7 +61,7 @@ static void take_kept(lua_State *L, struct task *t)
 
 static int join(lua_State *L, struct runtime *rt, struct lot *lot);
 
-/* Back from a wait; the stack is lot | refuse | offer. */
+/* Back from a wait; the stack is lot | refuse | place. */
 static int woken(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status, (void)ctx;
@@ -71,9 +71,9 @@ static int woken(lua_State *L, int status, lua_KContext ctx)
     if (!granted && !cancelled)
         return join(L, rt, lua_touserdata(L, 1));
     take_kept(L, t);
-    if (granted && (!cancelled || (lua_isboolean(L, 2) && lua_toboolean(L, -1))))
+    if (!cancelled)
         return 1;
-    if (granted && lua_isfunction(L, 2)) {
+    if (granted && !lua_isnil(L, 2)) {
         lua_insert(L, 3);
         lua_settop(L, 3);
         lua_call(L, 1, 0);
@@ -88,10 +88,10 @@ static int join(lua_State *L, struct runtime *rt, struct lot *lot)
     return lull_park_raw(L, rt, 0, woken);
 }
 
-/* lot:park ([refuse [, offer]]) -> value: waits at the end of the line, right after
+/* lot:park ([refuse [, place]]) -> value: waits at the end of the line, right after
    core.enter, and returns what it was granted.  Who is cancelled after the grant has
-   refuse(value) called, which cannot suspend; with true in its place a grant (other than
-   nil and false) has happened: it is returned, and the cancellation comes next. */
+   refuse(value) called, which cannot suspend.  A place that is not nil makes room for the
+   grant now, where that may still fail. */
 static int park(lua_State *L)
 {
     struct runtime *rt = lull_runtime(L);
@@ -135,17 +135,6 @@ static int wake(lua_State *L)
     return 1;
 }
 
-/* lot:peek () -> offer | nil: of the first in line. */
-static int peek(lua_State *L)
-{
-    struct lot *lot = checklot(L);
-    lua_settop(L, 1);
-    if (list_empty(&lot->waiters) || lua_getiuservalue(L, 1, 1) != LUA_TTABLE)
-        return 0;
-    lua_rawgetp(L, -1, first(lot));
-    return 1;
-}
-
 /* lot:count () -> how many wait.  Cancelling takes them out behind our back, so they are
    counted when somebody asks. */
 static int count(lua_State *L)
@@ -185,7 +174,7 @@ static int compare(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"park", park}, {"wake", wake}, {"peek", peek}, {"count", count}, {NULL, NULL}};
+    {"park", park}, {"wake", wake}, {"count", count}, {NULL, NULL}};
 
 static const luaL_Reg metamethods[] = {{"__tostring", lot_tostring}, {NULL, NULL}};
 
