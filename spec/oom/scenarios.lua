@@ -274,10 +274,10 @@ end
 -- Whatever could be put is there, though making room failed or comparing did.
 function scenarios.queues()
   for _, make in ipairs {lull.queue, lull.lifo_queue, lull.priority_queue} do
-    local q, sum, failure = make(20), 0, nil
+    local q, sum, worst = make(20), 0, nil
     local function put(v)
       local ok, err = pcall(q.put, q, v)
-      if ok then sum = sum + v else failure = err end
+      if ok then sum = sum + v else worst = err end
     end
     local putter = lull.spawn(function()
       for v = 1, 30 do put(v) end
@@ -291,7 +291,7 @@ function scenarios.queues()
       getter:await()
     end)
     if ok then same(0, sum) end
-    if failure or not ok then error(failure or err, 0) end
+    if worst or not ok then error(worst or err, 0) end
   end
 end
 
