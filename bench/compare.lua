@@ -1,49 +1,16 @@
 -- bench/run --peers: lull beside what else one could take, all in one run, in turn.  Two
 -- kinds of rows: echo servers under the same load, and micro rows, each runtime's own way
 -- of doing the same.  Peers that are not installed are left out, with a line.
---   bench/run --peers [pattern...] [--rounds N] [--quick] [--save FILE]
 
 package.path = "bench/?.lua;" .. package.path
 local measure = require "measure"
 local format = require "format"
 
 local median, number = format.median, format.number
-local options = { rounds = 5, scale = 1, patterns = {} }
-
-local i = 1
-while arg[i] do
-  if arg[i] == "--rounds" then
-    i = i + 1
-    options.rounds = tonumber(arg[i])
-  elseif arg[i] == "--save" then
-    i = i + 1
-    options.save = arg[i]
-  elseif arg[i] == "--quick" then
-    options.rounds, options.scale = 1, 0.2
-  else
-    options.patterns[#options.patterns + 1] = arg[i]
-  end
-  i = i + 1
-end
-
-local function wanted(id)
-  for _, pattern in ipairs(options.patterns) do
-    if id:find(pattern, 1, true) then return true end
-  end
-  return #options.patterns == 0
-end
-
--- ---- who is here ---------------------------------------------------------------------
-
-local peers = {}
-for _, peer in ipairs(require "peers") do
-  local here = not peer.needs or os.execute("(" .. peer.needs .. ") >/dev/null 2>&1")
-  if here then
-    peers[#peers + 1] = peer
-  else
-    print(("%s: skipped, %s is missing"):format(peer.title, peer.package))
-  end
-end
+local options = require "options".read { command = "bench/run --peers", rounds = 5,
+  quick = 1, save = false, list = false,
+  about = "lull beside what else one could take: echo servers and micro rows." }
+local scale <const> = options.quick and 0.2 or 1
 
 -- ---- rows -----------------------------------------------------------------------------
 
@@ -57,10 +24,11 @@ local SEEN <const> = { { "pace", "requests/s" }, { "p50_us", "p50 µs" },
 
 local function echo(id, title, size, connections, cores, greedy)
   rows[#rows + 1] = { id = "echo-" .. id, title = title, command = "echo",
+    missing = measure.obstacle(cores or 2, connections),
     unit = greedy and "µs p50" or (connections > 1 and cores ~= 1) and "µs CPU"
       or "µs wall", columns = SEEN,
     sample = function(peer)
-      local seconds = 2 * options.scale
+      local seconds = 2 * scale
       local core = cores == 1 and measure.cores[1] or measure.cores[#measure.cores]
       local d = measure.load(peer.echo, core,
         ("--connections %d --size %d --greedy %d --warmup %.2f --seconds %.2f"):format(
@@ -81,14 +49,15 @@ echo("16kx1000", "echo 16 KiB, 1000 connections", 16384, 1000)
 echo("fair", "echo 64 B, 64 connections beside a greedy one", 64, 64, nil, 1)
 
 rows[#rows + 1] = { id = "idle", title = "idle connection, RSS", unit = "bytes",
-  command = "echo", rounds = 1, sample = function(peer)
+  command = "echo", rounds = 1, missing = measure.obstacle(1, 900),
+  sample = function(peer)
     return measure.load(peer.echo, measure.cores[#measure.cores],
-      ("--idle 1 --connections %d"):format(options.scale < 1 and 500 or 900)).bytes
+      ("--idle 1 --connections %d"):format(scale < 1 and 500 or 900)).bytes
   end }
 
 -- What each runtime calls the row where its name differs; false: it has no such thing.
 local names = {
-  epoll = { spawn = "respawn", queue = false, timer = false, sleepers = "memory" },
+  epoll = { spawn = "respawn", timer = "start", sleepers = "memory" },
   lull = { spawn = "respawn", sleepers = "memory" },
   luv = { trip = false, queue = false, message = false },
   node = { call = false },
@@ -101,7 +70,7 @@ local function micro(id, title, count, key, unit, command)
     sample = function(peer)
       local name = (names[peer.id] or {})[id]
       if name == false then return nil end
-      local n = math.tointeger(math.max(count * options.scale, 10000) // 100 * 100)
+      local n = math.tointeger(math.max(count * scale, 10000) // 100 * 100)
       local result = measure.program(measure.cores[1],
         ("env %s %s %d"):format(peer[command], name or id, n))
       return result[key or "ns"] or result.rss
@@ -112,7 +81,7 @@ micro("switch", "task switch", 1e6)
 micro("spawn", "task spawned and ended", 5e5)
 micro("trip", "future round trip between two tasks", 5e5)
 micro("queue", "queue hand-off between two tasks", 5e5)
-micro("timer", "timer started and stopped", 5e5)
+micro("timer", "timer started and stopped", 5e5, "ns", "ns", "timers")
 micro("call", "empty function called on a thread", 2e4, "ns", "ns wall", "threads")
 micro("message", "message to a thread and its answer", 5e4, "ns", "ns wall", "threads")
 micro("sleepers", "sleeping task, RSS", 1e5, "bytes", "bytes")
@@ -123,7 +92,7 @@ rows[#rows + 1] = { id = "million", title = "a million sleepers: CPU time of eac
   columns = { { "spawn", "spawn" }, { "noon", "wake at once" }, { "random", "at random" },
     { "bytes", "bytes" }, { "stall", "stall, ms" }, { "stall_random", "at random, ms" } },
   sample = function(peer)
-    local n = math.tointeger(1e6 * options.scale)
+    local n = math.tointeger(1e6 * scale)
     for _, day in ipairs { 8, 16, 32 } do
       local d = measure.program(measure.cores[1],
         ("env %s %d %d"):format(peer.million, n, day))
@@ -142,6 +111,17 @@ end
 
 startup("start-up", "start and end of an empty program", "ms", "ms")
 startup("size", "memory of an empty program", "kib", "KiB")
+
+-- ---- who is here ---------------------------------------------------------------------
+
+local chosen, peers = require "options".choose(rows, options), {}
+for _, peer in ipairs(require "peers") do
+  if not peer.needs or measure.succeeds(peer.needs) then
+    peers[#peers + 1] = peer
+  else
+    print(("%s: skipped, %s is missing"):format(peer.title, peer.package))
+  end
+end
 
 -- ---- measuring ------------------------------------------------------------------------
 
@@ -168,19 +148,25 @@ local function measure_row(row)
   return outcome
 end
 
--- The figures of a row: of each peer, of the reference and of the best other peer.
+-- The figures of a row, one for each peer that has it, with the ratios to the reference
+-- and to the best of those who are neither in C nor ours.
 local function figures(outcome)
-  local list, best = {}, nil
+  local list, best, reference = {}, nil, nil
   for _, peer in ipairs(peers) do
     local samples = outcome.samples[peer.id]
     local value = samples and median(samples)
     if value then
-      list[#list + 1] = { peer = peer, value = value, details = outcome.details[peer.id] }
-      local other = not peer.c and not peer.ours
-      if other and (not best or value < best.value) then best = list[#list] end
+      list[#list + 1] = { peer = peer, value = value, details = outcome.details[peer.id],
+        title = outcome.row.command ~= "echo" and peer.name or peer.title }
+      if peer.reference then reference = value end
+      if not peer.c and not peer.ours then best = math.min(best or value, value) end
     end
   end
-  return list, best, list[1] and list[1].peer.c and list[1] or nil
+  for _, entry in ipairs(list) do
+    entry.to_c = reference and entry.value / reference
+    entry.to_best = best and entry.value / best
+  end
+  return list
 end
 
 local function column(details, key)
@@ -190,23 +176,20 @@ local function column(details, key)
 end
 
 local function print_row(outcome)
-  local list, best, reference = figures(outcome)
-  local lines = {}
-  for _, entry in ipairs(list) do
-    local line = { entry.peer.title, number(entry.value),
-      reference and ("%.2f"):format(entry.value / reference.value) or "–",
-      best and ("%.2f"):format(entry.value / best.value) or "–" }
-    for _, extra in ipairs(outcome.row.columns or {}) do
-      line[#line + 1] = number(column(entry.details, extra[1]))
+  local lines, columns = {}, outcome.row.columns or {}
+  for i, entry in ipairs(figures(outcome)) do
+    lines[i] = { entry.title, number(entry.value), number(entry.to_c),
+      number(entry.to_best) }
+    for _, extra in ipairs(columns) do
+      table.insert(lines[i], number(column(entry.details, extra[1])))
     end
-    if outcome.row.columns == SEEN then
-      line[#line + 1] = ("%.0f %%"):format(column(entry.details, "busy") * 100)
+    if columns == SEEN then
+      table.insert(lines[i], ("%.0f %%"):format(column(entry.details, "busy") * 100))
     end
-    lines[#lines + 1] = line
   end
   local head = { outcome.row.title, outcome.row.unit, "× C", "× best peer" }
-  for _, extra in ipairs(outcome.row.columns or {}) do head[#head + 1] = extra[2] end
-  if outcome.row.columns == SEEN then head[#head + 1] = "busy" end
+  for _, extra in ipairs(columns) do head[#head + 1] = extra[2] end
+  if columns == SEEN then head[#head + 1] = "busy" end
   format.print_table(head, lines)
   for _, peer in ipairs(peers) do
     local why = outcome.void[peer.id]
@@ -216,15 +199,23 @@ end
 
 -- ---- for the plot -------------------------------------------------------------------
 
+-- Of those who are here: "Node.js v20.20.2, lua-luv 1.44.2-0-1".
+local function versions()
+  local list, seen = {}, {}
+  for _, peer in ipairs(peers) do
+    local version = peer.version and measure.line(peer.version)
+    if version and version ~= "?" and not seen[version] then
+      list[#list + 1], seen[version] = version, true
+    end
+  end
+  return table.concat(list, ", ")
+end
+
 local function save(file, outcomes)
   local out = assert(io.open(file, "w"))
   out:write "return {\n"
   local facts = measure.facts "bench/run --peers"
-  facts.python, facts.node = measure.line "/usr/bin/python3 -V", measure.line "node -v"
-  for key, package in pairs { luv = "lua-luv", cqueues = "lua-cqueues",
-    copas = "lua-copas", uvloop = "python3-uvloop", libuv = "libuv1-dev" } do
-    facts[key] = measure.line("dpkg-query -Wf '${Version}' " .. package)
-  end
+  facts.peers = versions()
   for key, value in pairs(facts) do out:write(("  %s = %q,\n"):format(key, value)) end
   for _, outcome in ipairs(outcomes) do
     local row = outcome.row
@@ -234,10 +225,13 @@ local function save(file, outcomes)
       out:write((" { %q, %q },"):format(extra[1], extra[2]))
     end
     out:write " },\n"
-    for _, entry in ipairs((figures(outcome))) do
+    for _, entry in ipairs(figures(outcome)) do
       local d, peer = entry.details, entry.peer
-      out:write(("    { %q, %.6g, ours = %s, c = %s"):format(peer.title, entry.value,
+      out:write(("    { %q, %.6g, ours = %s, c = %s"):format(entry.title, entry.value,
         tostring(peer.ours or false), tostring(peer.c or false)))
+      for _, key in ipairs { "to_c", "to_best" } do
+        if entry[key] then out:write((", %s = %.4g"):format(key, entry[key])) end
+      end
       for _, extra in ipairs(row.columns or {}) do
         local x = column(d, extra[1])
         if x then out:write((", %s = %.6g"):format(extra[1], x)) end
@@ -253,12 +247,14 @@ end
 -- ---- the whole of it -----------------------------------------------------------------
 
 local outcomes = {}
-for _, row in ipairs(rows) do
-  if wanted(row.id) then
+for _, row in ipairs(chosen) do
+  if row.missing then
+    print(("%s: skipped, %s\n"):format(row.title, row.missing))
+  else
     outcomes[#outcomes + 1] = measure_row(row)
     print_row(outcomes[#outcomes])
   end
 end
 if options.save then save(options.save, outcomes) end
-print(("command: bench/run --peers %s"):format(table.concat(arg, " ")))
+print(measure.command "bench/run --peers")
 print("load average: " .. measure.line "cut -d' ' -f1-3 /proc/loadavg")

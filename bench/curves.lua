@@ -2,10 +2,11 @@
 -- and tables (Markdown).  bench/plot places them.
 
 local format = require "format"
+local svg = require "svg"
 
-local WIDTH <const>, HEIGHT <const> = 720, 330
-local LEFT <const>, RIGHT <const>, TOP <const>, BOTTOM <const> = 56, 250, 30, 34
-local COLOURS <const> = { "#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#a16207",
+local WIDTH <const>, HEIGHT <const> = 740, 330
+local LEFT <const>, RIGHT <const>, TOP <const>, BOTTOM <const> = 60, 260, 36, 34
+local COLOURS <const> = { svg.OURS, "#1d4ed8", "#15803d", "#7e22ce", "#a16207",
   "#0e7490", "#be185d" }
 
 local M = {}
@@ -13,10 +14,6 @@ local M = {}
 local number, power = format.number, format.power
 
 local function log10(x) return math.log(x, 10) end
-
-local function escape(text)
-  return (text:gsub("[<>&]", { ["<"] = "&lt;", [">"] = "&gt;", ["&"] = "&amp;" }))
-end
 
 -- Memory is in the table only: a picture has one unit.
 local function drawn(curve)
@@ -54,79 +51,83 @@ local function scales(curve, figures)
   return x, y, low, high
 end
 
-local function text(out, x, y, words, style)
-  out[#out + 1] = ('<text x="%.0f" y="%.0f" %s>%s</text>'):format(x, y, style or "",
-    escape(words))
-end
-
 local function grid(out, curve, unit, x, y, low, high)
-  local line = '<path d="M%.1f %.1fL%.1f %.1f" stroke="%s"/>'
+  local function line(x1, y1, x2, y2, colour)
+    out:line({ { x1, y1 }, { x2, y2 } }, colour)
+  end
   for exponent = low, high do
     local at = y(10 ^ exponent)
-    out[#out + 1] = line:format(LEFT, at, WIDTH - RIGHT, at, "#d1d5db")
-    text(out, LEFT - 6, at + 4, ("%g"):format(10.0 ^ exponent), 'text-anchor="end"')
+    line(LEFT, at, WIDTH - RIGHT, at, "#d1d5db")
+    out:text(LEFT - 6, at + 4, ("%g"):format(10.0 ^ exponent), 'text-anchor="end"')
     for factor = 2, exponent < high and 9 or 0 do
       at = y(factor * 10 ^ exponent)
-      out[#out + 1] = line:format(LEFT, at, WIDTH - RIGHT, at, "#f3f4f6")
+      line(LEFT, at, WIDTH - RIGHT, at, "#f3f4f6")
     end
   end
   for _, n in ipairs(curve.points) do
-    out[#out + 1] = line:format(x(n), TOP, x(n), HEIGHT - BOTTOM, "#e5e7eb")
-    text(out, x(n), HEIGHT - BOTTOM + 16, power(n), 'text-anchor="middle"')
+    line(x(n), TOP, x(n), HEIGHT - BOTTOM, "#e5e7eb")
+    out:text(x(n), HEIGHT - BOTTOM + 16, power(n), 'text-anchor="middle"')
   end
-  text(out, 0, 16, ("%s: %s of CPU time each, among so many"):format(curve.title, unit),
+  out:text(12, 20, ("%s: %s of CPU time each, among so many"):format(curve.title, unit),
     'font-weight="bold"')
 end
 
 local function draw_line(out, curve, list, colour, x, y, dashed)
-  local path = {}
+  local points = {}
   for i, value in ipairs(list) do
-    if value then
-      local px, py = x(curve.points[i]), y(value)
-      path[#path + 1] = ("%s%.1f %.1f"):format(#path == 0 and "M" or "L", px, py)
-      if not dashed then
-        out[#out + 1] = ('<circle cx="%.1f" cy="%.1f" r="3" fill="%s"/>'):format(px, py,
-          colour)
-      end
-    end
+    if value then points[#points + 1] = { x(curve.points[i]), y(value) } end
   end
-  if #path > 0 then
-    out[#out + 1] = ('<path d="%s" stroke="%s" fill="none" stroke-width="%s"/>'):format(
-      table.concat(path), colour, dashed and '1" stroke-dasharray="4 3' or "2")
+  for _, point in ipairs(dashed and {} or points) do
+    out:dot(point[1], point[2], colour)
+  end
+  out:line(points, colour, dashed and 'stroke-dasharray="4 3"' or 'stroke-width="2"')
+end
+
+-- How many times the reference, by decade; false where one of them is missing.
+local function ratios(curve, figure)
+  local list = {}
+  for i in ipairs(curve.points) do
+    local ours, theirs = figure.lull[i], figure.c[i]
+    list[i] = ours and theirs and theirs > 0 and ours / theirs
+  end
+  return list
+end
+
+-- A line's name in its colour, and under it the ratios at both ends.
+local function draw_name(out, curve, figure, y, colour)
+  local list = ratios(curve, figure)
+  out:text(WIDTH - RIGHT + 16, y, figure.title, ('fill="%s"'):format(colour))
+  if list[1] and list[#list] then
+    local words = ("%s … %s × %s"):format(number(list[1]), number(list[#list]), curve.c)
+    out:text(WIDTH - RIGHT + 16, y + 15, words, 'font-size="11" fill="#4b5563"')
   end
 end
 
 -- The picture of a curve, as a string.
 function M.picture(curve)
-  local figures, out = drawn(curve), {}
+  local figures, out = drawn(curve), svg.new()
   local x, y, low, high = scales(curve, figures)
   grid(out, curve, figures[1].unit, x, y, low, high)
   for i, figure in ipairs(figures) do
-    local colour = COLOURS[i]
-    draw_line(out, curve, figure.c, colour, x, y, true)
-    draw_line(out, curve, figure.lull, colour, x, y)
-    text(out, WIDTH - RIGHT + 16, TOP + 12 + i * 20, figure.title,
-      ('fill="%s"'):format(colour))
+    draw_line(out, curve, figure.c, COLOURS[i], x, y, true)
+    draw_line(out, curve, figure.lull, COLOURS[i], x, y)
+    draw_name(out, curve, figure, TOP + 10 + (i - 1) * 36, COLOURS[i])
   end
-  text(out, WIDTH - RIGHT + 16, TOP + 20 + (#figures + 1) * 20, "lines with dots: lull")
-  text(out, WIDTH - RIGHT + 16, TOP + 20 + (#figures + 2) * 20, "dashed: " .. curve.c)
-  return ('<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" '):format(WIDTH,
-    HEIGHT) .. 'font-family="sans-serif" font-size="12">\n'
-    .. '<rect width="100%" height="100%" fill="white"/>\n' .. table.concat(out, "\n")
-    .. "\n</svg>\n"
+  out:text(WIDTH - RIGHT + 16, TOP + 14 + #figures * 36,
+    "dots: lull; dashed: " .. curve.c)
+  return out:picture(WIDTH, HEIGHT)
 end
 
--- Rows are figures, columns are decades; the reference stands in brackets.
+-- Rows are figures, columns are decades; in brackets how many times the reference.
 function M.table(curve)
-  local head, rule = { curve.title .. ": lull (" .. curve.c .. ")" }, { "---" }
+  local head, rule = { ("%s: lull (× %s)"):format(curve.title, curve.c) }, { "---" }
   for i, n in ipairs(curve.points) do head[i + 1], rule[i + 1] = power(n), "--:" end
   local lines = { head, rule }
   for _, figure in ipairs(curve) do
-    local line = { figure.title .. ", " .. figure.unit }
+    local line, list = { figure.title .. ", " .. figure.unit }, ratios(curve, figure)
     for i in ipairs(curve.points) do
-      local ours, theirs = figure.lull[i], figure.c[i]
-      line[i + 1] = (ours and number(ours) or "–")
-        .. (theirs and (" (%s)"):format(number(theirs)) or "")
+      line[i + 1] = number(figure.lull[i])
+        .. (list[i] and (" (%s)"):format(number(list[i])) or "")
     end
     lines[#lines + 1] = line
   end
@@ -134,11 +135,9 @@ function M.table(curve)
   return table.concat(lines, "\n")
 end
 
--- The page, and pictures by name.
+-- The parts of the page, and pictures by name.
 function M.page(data)
-  local origin = "Measured on %s with `%s`: %s cores (%s), Linux %s; %s."
-  local page, pictures = { origin:format(data.date, data.command, data.cores,
-    data.machine, data.kernel, data.lull:match "^[^,]*") }, {}
+  local page, pictures = {}, {}
   for _, curve in ipairs(data) do
     if #curve.points > 1 then
       local name = "scale-" .. curve.id

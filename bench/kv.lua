@@ -1,13 +1,15 @@
--- bench/run --kv [requests]: examples/kv_server.lua beside redis-server, driven by
--- redis-benchmark with 50 connections, a request at a time and sixteen at a time.
--- Compared is the CPU time of the server, which leaves out how quick the load is.
+-- bench/run --kv: examples/kv_server.lua beside redis-server, driven by redis-benchmark
+-- with 50 connections, a request at a time and sixteen at a time.  Compared is the CPU
+-- time of the server, which leaves out how quick the load is.
 
 package.path = "bench/?.lua;" .. package.path
 local measure = require "measure"
 local format = require "format"
 
-local REQUESTS <const> = math.tointeger(tonumber(arg[1])) or 200000
-local ROUNDS <const> = 3
+local options = require "options".read { command = "bench/run --kv", requests = 200000,
+  rounds = 3, quick = 1, list = false,
+  about = "examples/kv_server.lua beside redis-server." }
+local REQUESTS <const> = options.quick and 20000 or options.requests
 local PORT <const> = 16380
 
 local servers = {
@@ -57,18 +59,26 @@ local function sample(program, test, pipeline)
   return tonumber(out:match '"%u+","([%d.]+)"'), used / REQUESTS * 1e6
 end
 
+local rows = {
+  { id = "set", title = "SET, 1 at a time", test = "set", pipeline = 1 },
+  { id = "get", title = "GET, 1 at a time", test = "get", pipeline = 1 },
+  { id = "set-16", title = "SET, 16 at a time", test = "set", pipeline = 16 },
+  { id = "get-16", title = "GET, 16 at a time", test = "get", pipeline = 16 },
+}
+rows = require "options".choose(rows, options)
+
 if not measure.have "redis-server" or not measure.have "redis-benchmark" then
   print "skipped: redis-server or redis-tools is missing"
   os.exit(0)
 end
 
-for _, case in ipairs { { "set", 1 }, { "get", 1 }, { "set", 16 }, { "get", 16 } } do
+for _, row in ipairs(rows) do
   local lines, reference = {}, nil
   local paces, costs = {}, {}
-  for _ = 1, ROUNDS do
+  for _ = 1, options.rounds do
     for i, server in ipairs(servers) do
       paces[i], costs[i] = paces[i] or {}, costs[i] or {}
-      local pace, cost = sample(server[2], case[1], case[2])
+      local pace, cost = sample(server[2], row.test, row.pipeline)
       table.insert(paces[i], pace)
       table.insert(costs[i], cost)
     end
@@ -79,7 +89,6 @@ for _, case in ipairs { { "set", 1 }, { "get", 1 }, { "set", 16 }, { "get", 16 }
     lines[i] = { server[1], format.number(cost), ("%.2f"):format(cost / reference),
       ("%.0f"):format(format.median(paces[i])) }
   end
-  format.print_table({ ("%s, %d at a time"):format(case[1]:upper(), case[2]), "µs CPU",
-    "× redis", "requests/s" }, lines)
+  format.print_table({ row.title, "µs CPU", "× redis", "requests/s" }, lines)
 end
-print(("command: bench/run --kv %d"):format(REQUESTS))
+print(measure.command "bench/run --kv")

@@ -114,6 +114,15 @@ function M.server_instructions(server, options, n)
   return (count(2 * n) - count(n)) / n
 end
 
+-- Why what takes so many cores and connections cannot be measured here, or nothing.
+function M.obstacle(cores, connections)
+  local descriptors = tonumber(M.line "ulimit -Hn") or math.huge
+  if #M.cores < cores then return "there is one core only" end
+  if connections + 64 > descriptors then
+    return ("a process may have %d descriptors here"):format(descriptors)
+  end
+end
+
 -- Has a process more descriptors if root asks for it?  Where that is allowed all that we
 -- start has them.  Returns how many.
 function M.raise_descriptors()
@@ -132,6 +141,11 @@ function M.memory_available()
   return tonumber(line:match "%d+") * 1024
 end
 
+-- What was typed, for the last lines of a table.
+function M.command(mode)
+  return ("command: %s%s%s"):format(mode, #arg > 0 and " " or "", table.concat(arg, " "))
+end
+
 -- What a file of figures says of where they are from.
 function M.facts(command)
   return { date = os.date "%Y-%m-%d", command = command,
@@ -140,9 +154,11 @@ function M.facts(command)
     lull = M.line(M.build .. "/lull -v") }
 end
 
-function M.have(program)
-  return os.execute(("command -v %s >/dev/null"):format(program)) == true
+function M.succeeds(command)
+  return os.execute(("(%s) >/dev/null 2>&1"):format(command)) == true
 end
+
+function M.have(program) return M.succeeds("command -v " .. program) end
 
 function M.line(command)
   local pipe = assert(io.popen(command .. " 2>/dev/null"))

@@ -1,11 +1,13 @@
 -- Whom bench/run --peers measures beside lull.  A peer has
---   id, title       "c" are the references
+--   id, title       and the name in rows where it does not matter which server it is
+--   c, ours         in C, or lull; all columns compare with the reference
 --   echo            the command of its echo server, which prints "port N"
 --   micro           what runs a micro row: this, the row, a count
---   threads         the same for those of threads
+--   threads, timers the same for those of threads and of timers
 --   million         what runs that row: this, a count, the length of a day
 --   hello           a program that does nothing
---   needs           a command that succeeds where the peer is installed; the package
+--   needs           a command that succeeds where the peer is installed
+--   package         what else has to be installed
 -- Each program is the idiomatic one of its kind; see bench/peers/.
 
 local measure = require "measure"
@@ -18,14 +20,20 @@ local function lua_has(interpreter, module)
   return ("%s -e 'require %q'"):format(interpreter, module)
 end
 
+-- Prints a package and its version.
+local function packaged(name)
+  return "dpkg-query -Wf '${Package} ${Version}' " .. name
+end
+
 local function python_has(module)
   return ("%s -c 'import %s'"):format(python, module)
 end
 
 local peers = {
-  { id = "epoll", title = "C, epoll", c = true, echo = build .. "/bench/echo_epoll",
-    micro = build .. "/bench/switch_lua", threads = build .. "/bench/threads",
-    million = build .. "/bench/crowd" },
+  { id = "epoll", title = "C, epoll", name = "C", c = true, reference = true,
+    echo = build .. "/bench/echo_epoll", micro = build .. "/bench/switch_lua",
+    threads = build .. "/bench/threads", timers = build .. "/bench/timers",
+    million = build .. "/bench/crowd", hello = "true" },
   { id = "uring", title = "C, io_uring", c = true, echo = build .. "/bench/echo_uring",
     needs = "test -x " .. build .. "/bench/echo_uring", package = "liburing-dev" },
   { id = "libuv", title = "C, libuv", c = true, echo = build .. "/bench/echo_uv",
@@ -38,7 +46,8 @@ local peers = {
   { id = "lull-uring", title = "lull, io_uring", ours = true,
     echo = lull .. " --selector=io_uring bench/echo.lua",
     needs = lull .. " --selector=io_uring -e ''", package = "a kernel with io_uring" },
-  { id = "luv", title = "luv, callbacks", echo = "lua5.4 bench/peers/echo_luv.lua",
+  { id = "luv", title = "luv, callbacks", name = "luv",
+    echo = "lua5.4 bench/peers/echo_luv.lua",
     micro = "lua5.4 bench/peers/micro_luv.lua",
     threads = "lua5.4 bench/peers/micro_luv.lua", hello = "lua5.4 -l luv -e ''",
     needs = lua_has("lua5.4", "luv"), package = "lua-luv" },
@@ -50,7 +59,7 @@ local peers = {
   { id = "copas", title = "copas", echo = "lua5.1 bench/peers/echo_copas.lua",
     hello = "lua5.1 -l copas -e ''", needs = lua_has("lua5.1", "copas"),
     package = "lua-copas" },
-  { id = "asyncio", title = "asyncio, streams",
+  { id = "asyncio", title = "asyncio, streams", name = "asyncio",
     echo = python .. " bench/peers/echo_asyncio.py streams",
     micro = python .. " bench/peers/micro_asyncio.py",
     threads = python .. " bench/peers/micro_asyncio.py",
@@ -59,7 +68,7 @@ local peers = {
   { id = "asyncio-protocol", title = "asyncio, protocol",
     echo = python .. " bench/peers/echo_asyncio.py protocol",
     needs = python_has "asyncio", package = "python3" },
-  { id = "uvloop", title = "uvloop, streams",
+  { id = "uvloop", title = "uvloop, streams", name = "uvloop",
     echo = python .. " bench/peers/echo_asyncio.py streams uvloop",
     micro = "UVLOOP=1 " .. python .. " bench/peers/micro_asyncio.py",
     threads = "UVLOOP=1 " .. python .. " bench/peers/micro_asyncio.py",
@@ -74,8 +83,11 @@ local peers = {
     needs = "command -v node", package = "nodejs" },
 }
 
--- The million sleepers are a row of the micro programs, except where a peer has its own.
+-- Timers and the million sleepers are rows of the micro programs, except where a peer has
+-- programs of their own; a version is that of the package.
 for _, peer in ipairs(peers) do
+  peer.timers = peer.timers or peer.micro
+  peer.version = peer.package and packaged(peer.package)
   peer.million = peer.million or peer.micro and peer.micro .. " million"
 end
 

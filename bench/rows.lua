@@ -17,6 +17,9 @@ local servers = {
 }
 local BUSY <const> = 0.7 -- of the wall time, or the round does not count
 
+local no_uring = not measure.succeeds(lull .. " --selector=io_uring -e ''")
+  and "there is no io_uring here" or nil
+
 local rows = {}
 
 local function row(r) rows[#rows + 1] = r end
@@ -29,7 +32,7 @@ local function echo(r)
   local one_core = r.cores == 1
   local by_pace = one_core or r.connections == 1 or r.greedy
   r.pace, r.unit = true, by_pace and "µs wall" or "µs CPU"
-  if not one_core and #cores < 2 then r.missing = "one core only" end
+  r.missing = r.missing or measure.obstacle(one_core and 1 or 2, r.connections)
   function r.sample(side, scale)
     local seconds = scale < 1 and 0.3 or 2
     local server, core = r[side] or servers[side], one_core and cores[1] or cores[2]
@@ -50,7 +53,7 @@ echo { id = "echo-64x1", title = "echo 64 B, 1 connection", size = 64, connectio
 echo { id = "echo-64x1-spin", title = "echo 64 B, 1 connection, spin of 100 µs",
   size = 64, connections = 1, lull = lull .. " --spin=0.0001 bench/echo.lua" }
 echo { id = "echo-64x1-spin-uring", title = "echo 64 B, 1 connection, spin, io_uring",
-  size = 64, connections = 1,
+  size = 64, connections = 1, missing = no_uring,
   lull = lull .. " --selector=io_uring --spin=0.0001 bench/echo.lua" }
 echo { id = "echo-64x64", title = "echo 64 B, 64 connections", size = 64,
   connections = 64, least = 0.92, better = 0.95 }
@@ -65,12 +68,14 @@ echo { id = "fair-64", title = "echo 64 B, 64 connections and a greedy one: p50"
 echo { id = "relay", title = "relay 1 MiB, 8 connections", size = 1 << 20,
   connections = 8, least = 0.95, lull = lull .. " bench/relay.lua" }
 echo { id = "io_uring-64x64", title = "echo 64 B, 64 connections, io_uring", size = 64,
-  connections = 64, least = 1, lull = lull .. " --selector=io_uring bench/echo.lua" }
+  connections = 64, missing = no_uring, least = 1,
+  lull = lull .. " --selector=io_uring bench/echo.lua" }
 echo { id = "io_uring-64x1000", title = "echo 64 B, 1000 connections, io_uring",
-  size = 64, connections = 1000, lull = lull .. " --selector=io_uring bench/echo.lua" }
+  size = 64, connections = 1000, missing = no_uring,
+  lull = lull .. " --selector=io_uring bench/echo.lua" }
 
 row { id = "idle-connection", title = "idle connection, RSS of the server",
-  unit = "bytes", rounds = 3,
+  unit = "bytes", rounds = 3, missing = measure.obstacle(1, 5000),
   sample = function(side, scale)
     local n = scale < 1 and 1000 or 5000
     return measure.load(servers[side], cores[#cores],
@@ -193,7 +198,7 @@ micro { id = "future-trip", title = "future round trip between two tasks", count
 micro { id = "future-pingpong", title = "there and back over two futures", count = 1e6,
   commands = { reference = bare "trip", lull = task "pingpong" } }
 micro { id = "queue", title = "queue hand-off between two tasks", count = 2e6,
-  commands = { lull = task "queue" } }
+  commands = { reference = bare "queue", lull = task "queue" } }
 micro { id = "lock", title = "uncontended lock, acquired and closed", count = 1e6,
   commands = { reference = bare "switch", lull = task "lock" } }
 micro { id = "group", title = "child of a group of 1000, spawned and joined", count = 1e6,
@@ -232,6 +237,12 @@ row { id = "instructions-echo", title = "echo 64 B, 64 connections, user space",
   unit = "instr.", rounds = 1, missing = missing,
   sample = function(side)
     return measure.server_instructions(servers[side], "--connections 64", 4000)
+  end }
+row { id = "instructions-echo-16k", title = "echo 16 KiB, 64 connections, user space",
+  unit = "instr.", rounds = 1, missing = missing,
+  sample = function(side)
+    local options = "--connections 64 --size 16384"
+    return measure.server_instructions(servers[side], options, 2000)
   end }
 
 return rows

@@ -2,7 +2,6 @@
 -- Each curve has a reference that is measured in turn with lull: growth that both show is
 -- the machine's (caches, page tables, the kernel), growth of lull's alone is ours.  All
 -- figures are CPU time, or memory.
---   bench/run --scale [pattern...] [--quick] [--save FILE]
 
 package.path = "bench/?.lua;" .. package.path
 local measure = require "measure"
@@ -11,30 +10,9 @@ local format = require "format"
 local LIMIT <const> = 350 -- seconds for everything; what would take longer is left out
 local build, core = measure.build, measure.cores[1]
 local lull = build .. "/lull"
-local options = { patterns = {} }
-
-local i = 1
-while arg[i] do
-  if arg[i] == "--save" then
-    i = i + 1
-    options.save = arg[i]
-  elseif arg[i] == "--quick" then
-    options.quick = true
-  elseif arg[i]:find "^%-" then
-    io.stderr:write "usage: bench/run --scale [pattern...] [--quick] [--save FILE]\n"
-    os.exit(2)
-  else
-    options.patterns[#options.patterns + 1] = arg[i]
-  end
-  i = i + 1
-end
-
-local function wanted(id)
-  for _, pattern in ipairs(options.patterns) do
-    if id:find(pattern, 1, true) then return true end
-  end
-  return #options.patterns == 0
-end
+local options = require "options".read { command = "bench/run --scale", quick = 1,
+  save = false, list = false,
+  about = "What an operation costs among ten times as many, and ten times more." }
 
 -- ---- the curves ---------------------------------------------------------------------
 
@@ -258,13 +236,11 @@ end
 
 measure.patience = 200
 local outcomes = {}
-for _, curve in ipairs(curves) do
-  if wanted(curve.id) then
-    outcomes[#outcomes + 1] = measure_curve(curve)
-    print_curve(outcomes[#outcomes])
-  end
+for _, curve in ipairs(require "options".choose(curves, options)) do
+  outcomes[#outcomes + 1] = measure_curve(curve)
+  print_curve(outcomes[#outcomes])
 end
 if options.save then save(options.save, outcomes) end
-print(("command: bench/run --scale%s%s, %d seconds"):format(#arg > 0 and " " or "",
-  table.concat(arg, " "), os.time() - started))
+print(("%s, %d seconds"):format(measure.command "bench/run --scale",
+  os.time() - started))
 print("load average: " .. measure.line "cut -d' ' -f1-3 /proc/loadavg")

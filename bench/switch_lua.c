@@ -1,8 +1,8 @@
 /* The references of the micro rows: what a bare Lua 5.4 costs when a few lines of C
    drive its coroutines, with no scheduler, no task and no cancellation around them.
-     switch_lua switch|trip|respawn|spawn|burst N    time of N operations
-     switch_lua memory N                             size of N suspended coroutines
-     switch_lua run FILE ARG...                      a script with the stock libraries
+     switch_lua switch|trip|queue|respawn|spawn|burst N      time of N operations
+     switch_lua memory N                     size of N suspended coroutines
+     switch_lua run FILE ARG...              a script with the stock libraries
    Linked with the same static liblua as lull, so that only lull makes the difference. */
 #define _GNU_SOURCE
 #include "bench.h"
@@ -12,6 +12,7 @@
 #include <lualib.h>
 
 enum { RING = 100, MANY = 20000 };      /* alive at once, as in micro.lua */
+enum { QUEUE = 16 };                    /* room in a queue, as there */
 
 static int sleptk(lua_State *L, int status, lua_KContext k)
 {
@@ -103,6 +104,60 @@ static void measure_trip(lua_State *L, long n)
     report("trip", began, (double)n);
 }
 
+/* What two coroutines share: so many things, and the one put last. */
+static struct {
+    int count;
+    lua_Integer last;
+} queue;
+
+/* put (x), and get () -> x: yield while there is no room, or nothing. */
+static int putk(lua_State *L, int status, lua_KContext k)
+{
+    (void)status;
+    if (queue.count == QUEUE)
+        return lua_yieldk(L, 0, k, putk);
+    queue.count++;
+    queue.last = lua_tointeger(L, 1);
+    return 0;
+}
+
+static int getk(lua_State *L, int status, lua_KContext k)
+{
+    (void)status;
+    if (queue.count == 0)
+        return lua_yieldk(L, 0, k, getk);
+    queue.count--;
+    lua_pushinteger(L, queue.last);
+    return 1;
+}
+
+static int put(lua_State *L) { return putk(L, LUA_OK, 0); }
+static int get(lua_State *L) { return getk(L, LUA_OK, 0); }
+
+/* One coroutine fills the queue, then another empties it, n things in all. */
+static void measure_queue(lua_State *L, long n)
+{
+    lua_State *ends[2];
+    lua_register(L, "put", put);
+    lua_register(L, "get", get);
+    stage(L, "local n, feeds = ... local put <const>, get <const> = put, get "
+             "if feeds then for i = 1, n do put(i) end "
+             "else for _ = 1, n do get() end end");
+    for (int i = 0; i < 2; i++) {
+        ends[i] = coroutine(L, i + 1);
+        lua_pushinteger(ends[i], n);
+        lua_pushboolean(ends[i], i == 0);
+    }
+    int64_t began = cpu_ns();
+    for (int i = 0; i < 2; i++)
+        resume(ends[i], L, 2);
+    while (lua_status(ends[1]) == LUA_YIELD)
+        for (int i = 0; i < 2; i++)
+            if (lua_status(ends[i]) == LUA_YIELD)
+                resume(ends[i], L, 0);
+    report("queue", began, (double)n);
+}
+
 /* Ended coroutines given a new body, RING of them at a time. */
 static void measure_respawn(lua_State *L, long n)
 {
@@ -181,12 +236,14 @@ int main(int argc, char **argv)
         const char *name;
         void (*measure)(lua_State *L, long n);
     } rows[] = {
-        {"switch", measure_switch}, {"trip", measure_trip}, {"respawn", measure_respawn},
-        {"spawn", measure_spawn}, {"burst", measure_burst}, {"memory", measure_memory},
+        {"switch", measure_switch}, {"trip", measure_trip}, {"queue", measure_queue},
+        {"respawn", measure_respawn}, {"spawn", measure_spawn}, {"burst", measure_burst},
+        {"memory", measure_memory},
     };
     lua_State *L = luaL_newstate();
     if (!L || argc < 3)
-        die("usage: switch_lua switch|trip|respawn|spawn|burst|memory N, or run FILE ARG...");
+        die("usage: switch_lua switch|trip|queue|respawn|spawn|burst|memory N, "
+            "or run FILE ARG...");
     luaL_openlibs(L);
     lua_register(L, "sleep", sleep_);
     lua_register(L, "yield", yield);

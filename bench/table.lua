@@ -1,5 +1,5 @@
--- The table of bench/run: reads the options, measures the chosen rows (rows.lua) round by
--- round, reference and lull in turn, and prints medians, ratios, spread and verdicts.
+-- The table of bench/run: measures the chosen rows (rows.lua) round by round, reference
+-- and lull in turn, and prints medians, ratios, spread and verdicts.
 
 package.path = "bench/?.lua;" .. package.path
 local measure = require "measure"
@@ -8,38 +8,11 @@ local format = require "format"
 local sorted, median, number = format.sorted, format.median, format.number
 local print_table = format.print_table
 
-local options = { rounds = 7, scale = 1, patterns = {} }
-
-local function usage()
-  io.stderr:write("usage: bench/run [pattern...] [--rounds N] [--quick] [--list]\n")
-  os.exit(2)
-end
-
-local function read_options()
-  local i = 1
-  while arg[i] do
-    if arg[i] == "--rounds" then
-      i = i + 1
-      options.rounds = math.tointeger(tonumber(arg[i])) or usage()
-    elseif arg[i] == "--quick" then
-      options.rounds, options.scale = 3, 0.1
-    elseif arg[i] == "--list" then
-      options.list = true
-    elseif arg[i]:find("^%-") then
-      usage()
-    else
-      options.patterns[#options.patterns + 1] = arg[i]
-    end
-    i = i + 1
-  end
-end
-
-local function wanted(id)
-  for _, pattern in ipairs(options.patterns) do
-    if id:find(pattern, 1, true) then return true end
-  end
-  return #options.patterns == 0
-end
+local options = require "options".read { command = "bench/run", rounds = 7, quick = 3,
+  list = false, about = [[
+One table: lull beside its references, measured in one run.
+Other tables: bench/run --peers, --scale or --kv, each with a --help of its own.]] }
+local scale <const> = options.quick and 0.1 or 1
 
 -- ---- statistics ---------------------------------------------------------------------
 
@@ -55,7 +28,7 @@ local TRIES <const> = 10
 -- A sample that the row accepts; rejected ones are counted, and repeated.
 local function sample(row, side, outcome)
   for _ = 1, TRIES do
-    local value, details = row.sample(side, options.scale)
+    local value, details = row.sample(side, scale)
     if value then
       table.insert(outcome[side], value)
       table.insert(outcome.details[side], details)
@@ -158,8 +131,9 @@ end
 
 local function print_foot(began)
   local program = measure.build .. "/lull"
-  print("ratio: echo reference / lull, so 1.00 is the pace of C; else lull / reference")
-  print(("command: bench/run%s%s"):format(#arg > 0 and " " or "", table.concat(arg, " ")))
+  print("ratio: echo reference / lull, so 1.00 is the pace of C; else lull / reference; "
+    .. "other runtimes: bench/run --peers")
+  print(measure.command "bench/run")
   print(("machine: %s, %d of its cores, Linux %s"):format(
     measure.line("sed -n 's/^model name[^:]*: //p' /proc/cpuinfo"), #measure.cores,
     measure.line("uname -r")))
@@ -172,21 +146,18 @@ end
 
 -- ---- the whole of it ----------------------------------------------------------------
 
-read_options()
+local chosen = require "options".choose(require "rows", options)
 local began = measure.line("cut -d' ' -f1 /proc/loadavg")
 local outcomes, skipped = {}, {}
-for _, row in ipairs(require "rows") do
-  if options.list then
-    print(("%-28s %s"):format(row.id, row.title))
-  elseif wanted(row.id) and row.missing then
+for _, row in ipairs(chosen) do
+  if row.missing then
     skipped[#skipped + 1] = row.title .. ": skipped, " .. row.missing
-  elseif wanted(row.id) then
+  else
     outcomes[#outcomes + 1] = measure_row(row)
   end
 end
-if options.list then os.exit(0) end
 io.stderr:write("\r\27[K")
-print_main(outcomes)
+if #outcomes > 0 then print_main(outcomes) end
 print_details(outcomes)
 for _, outcome in ipairs(outcomes) do
   if outcome.void then print(outcome.row.title .. ": void, " .. outcome.void) end
