@@ -212,11 +212,7 @@ local function versions()
 end
 
 local function save(file, outcomes)
-  local out = assert(io.open(file, "w"))
-  out:write "return {\n"
-  local facts = measure.facts "bench/run --peers"
-  facts.peers = versions()
-  for key, value in pairs(facts) do out:write(("  %s = %q,\n"):format(key, value)) end
+  local out = measure.save(file, "bench/run --peers", { peers = versions() })
   for _, outcome in ipairs(outcomes) do
     local row = outcome.row
     out:write(("  { id = %q, title = %q, unit = %q, columns = {"):format(row.id,

@@ -146,12 +146,17 @@ function M.command(mode)
   return ("command: %s%s%s"):format(mode, #arg > 0 and " " or "", table.concat(arg, " "))
 end
 
--- What a file of figures says of where they are from.
-function M.facts(command)
-  return { date = os.date "%Y-%m-%d", command = command,
+-- Begins a file of figures, a Lua table, with what it says of where they are from.
+function M.save(file, command, more)
+  local facts = { date = os.date "%Y-%m-%d", command = command,
     machine = M.line "sed -n 's/^model name[^:]*: //p' /proc/cpuinfo",
     cores = tostring(#M.cores), kernel = M.line "uname -r | cut -d. -f1-2",
     lull = M.line(M.build .. "/lull -v") }
+  for key, value in pairs(more) do facts[key] = value end
+  local out = assert(io.open(file, "w"))
+  out:write "return {\n"
+  for key, value in pairs(facts) do out:write(("  %s = %q,\n"):format(key, value)) end
+  return out
 end
 
 function M.succeeds(command)

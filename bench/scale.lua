@@ -207,11 +207,7 @@ local function list_of(outcome, side, key)
 end
 
 local function save(file, outcomes)
-  local out = assert(io.open(file, "w"))
-  out:write "return {\n  kind = \"scale\",\n"
-  for key, value in pairs(measure.facts "bench/run --scale") do
-    out:write(("  %s = %q,\n"):format(key, value))
-  end
+  local out = measure.save(file, "bench/run --scale", { kind = "scale" })
   for _, outcome in ipairs(outcomes) do
     local points, curve = {}, outcome.curve
     for j, point in ipairs(outcome) do points[j] = point.n end
