@@ -2,6 +2,7 @@
 -- misbehave, and texts that tell where they were cut.
 local assert = require "luassert"
 local helper = require "spec.helper"
+local process = require "lull.process"
 local lull = helper.lull
 
 local cast = {}
@@ -106,6 +107,17 @@ function cast.failure(...)
   assert.equal(code, message:match "^(%w+): ")
   return code, message
 end
+
+-- The same for TLS that was refused for such a reason.
+function cast.refused(reason, ...)
+  local code, message = cast.failure(...)
+  assert.equal("ETLS", code)
+  assert.matches(reason, message)
+end
+
+-- A child that must start; a program that must, run to its end.
+function cast.spawn(...) return assert(process.spawn(...)) end
+function cast.see(...) return assert(process.run(...)) end
 
 -- Text that tells where it is cut or mixed up.
 function cast.pattern(n, name)

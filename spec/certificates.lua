@@ -61,6 +61,19 @@ return function()
     return tls
   end
 
+  -- TLS on a stream, as the server or as one who trusts it; what starttls returns.
+  function certificates.serve(stream, more)
+    local tls = certificates("server", more)
+    tls.server = true
+    return stream:starttls(tls)
+  end
+
+  function certificates.meet(stream, more)
+    local tls = {ca_file = certificates.ca, server_name = "localhost"}
+    for key, value in pairs(more or {}) do tls[key] = value end
+    return stream:starttls(tls)
+  end
+
   local function close()
     getmetatable(dir).__close()
   end

@@ -4,12 +4,7 @@ local helper = require "spec.helper"
 local lull = require "lull"
 local net = require "lull.net"
 
-local run = helper.run
-
-local function slurp(path)
-  local file <close> = assert(io.open(path, "rb"))
-  return file:read "a"
-end
+local run, slurp = helper.run, helper.slurp
 
 -- Those that look at the real clock.
 local real = {loops_from_nothing = true, three_styles = true, worker_threads = true}

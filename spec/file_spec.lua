@@ -4,12 +4,7 @@ local helper = require "spec.helper"
 local lull = require "lull"
 local fs = require "lull.fs"
 
-local run = helper.run
-
-local function slurp(path)
-  local file <close> = assert(io.open(path, "rb"))
-  return file:read "a"
-end
+local run, slurp = helper.run, helper.slurp
 
 -- ---- as io --------------------------------------------------------------------------
 

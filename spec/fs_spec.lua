@@ -3,20 +3,7 @@ local helper = require "spec.helper"
 local lull = require "lull"
 local fs = require "lull.fs"
 
-local run = helper.run
-
-local function slurp(path)
-  local file <close> = assert(io.open(path, "rb"))
-  return file:read "a"
-end
-
--- A spec in a directory of its own.
-local function inside(fn)
-  return function()
-    local dir <close> = helper.tempdir()
-    run(function() fn(dir.path, dir) end)
-  end
-end
+local run, slurp, inside = helper.run, helper.slurp, helper.inside
 
 local function code(...)
   return (select(3, ...))

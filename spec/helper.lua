@@ -139,18 +139,18 @@ function helper.closer(fn)
   return setmetatable({}, {__close = fn})
 end
 
-local function slurp(path)
-  local f = assert(io.open(path, "rb"))
-  local text = f:read "a"
-  f:close()
-  return text
+-- All of a file, read and written past lull.
+function helper.slurp(path)
+  local f <close> = assert(io.open(path, "rb"))
+  return f:read "a"
 end
 
-local function spill(path, text)
-  local f = assert(io.open(path, "wb"))
-  assert(f:write(text))
-  f:close()
+function helper.spill(path, text)
+  local f <close> = assert(io.open(path, "wb"))
+  assert(f:write(text or ""))
 end
+
+local slurp, spill = helper.slurp, helper.spill
 
 local function quote(word)
   return "'" .. word:gsub("'", "'\\''") .. "'"
@@ -170,6 +170,14 @@ function helper.tempdir()
   return setmetatable(dir, {__close = function()
     os.execute("rm -rf " .. quote(path))
   end})
+end
+
+-- What runs fn(path, dir) as run() does, in a directory of its own.
+function helper.inside(fn)
+  return function()
+    local dir <close> = helper.tempdir()
+    helper.run(function() fn(dir.path, dir) end)
+  end
 end
 
 -- Runs a program: its stdout, stderr and exit code (128 + n for signal n).

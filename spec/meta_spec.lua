@@ -4,10 +4,7 @@ local helper = require "spec.helper"
 local core = require "lull.core"
 local lull = helper.lull
 
-local function slurp(path)
-  local file <close> = assert(io.open(path, "rb"))
-  return file:read "a"
-end
+local slurp = helper.slurp
 
 -- ---- what is annotated --------------------------------------------------------------
 

@@ -6,26 +6,15 @@ local lull = require "lull"
 local net = require "lull.net"
 local fs = require "lull.fs"
 local process = require "lull.process"
-local run = helper.run
+local cast = require "spec.cast"
+local run, slurp = helper.run, helper.slurp
+local spawn, see = cast.spawn, cast.see
 
 local real = {real = true}
-
-local function spawn(...)
-  return assert(process.spawn(...))
-end
-
-local function see(...)
-  return assert(process.run(...))
-end
 
 -- A shell that runs this text.
 local function sh(text, ...)
   return {"sh", "-c", text, "sh", ...}
-end
-
-local function slurp(path)
-  local f <close> = assert(io.open(path))
-  return f:read "a"
 end
 
 -- The state of a process as /proc knows it ("Z" for a zombie), or nil: it is gone.

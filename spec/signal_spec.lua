@@ -5,14 +5,9 @@ local core = require "lull.core"
 local lull = require "lull"
 local process = require "lull.process"
 local signal = require "lull.signal"
-local run = helper.run
+local run, slurp = helper.run, helper.slurp
 
 local real = {real = true}
-
-local function slurp(path)
-  local f <close> = assert(io.open(path))
-  return f:read "a"
-end
 
 local pid = slurp("/proc/self/stat"):match "^%d+"
 

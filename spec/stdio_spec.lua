@@ -2,18 +2,10 @@
 -- what print writes; and at every end that a script may come to.
 local helper = require "spec.helper"
 local net = require "lull.net"
-local process = require "lull.process"
-local run = helper.run
+local cast = require "spec.cast"
+local run, spawn, see = helper.run, cast.spawn, cast.see
 
 local real = {real = true}
-
-local function spawn(...)
-  return assert(process.spawn(...))
-end
-
-local function see(...)
-  return assert(process.run(...))
-end
 
 -- Runs text as a script: run(opts...) of process.run; or speaks to it with fn(p).
 local function script(text, opts, fn)

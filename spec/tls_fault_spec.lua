@@ -14,17 +14,8 @@ local names = 0
 
 local codes = {ETLS = true, ECONNRESET = true, EPIPE = true, ETIMEDOUT = true}
 
-local function start_server(stream, more)
-  local tls = certificates("server", more)
-  tls.server = true
-  return stream:starttls(tls)
-end
-
-local function start_client(stream, more)
-  local tls = {ca_file = certificates.ca, server_name = "localhost"}
-  for key, value in pairs(more or {}) do tls[key] = value end
-  return stream:starttls(tls)
-end
+local function start_server(...) return certificates.serve(...) end
+local function start_client(...) return certificates.meet(...) end
 
 -- What one side says: it asserts that nothing wrong was read, returns how it ended.
 local function converse(stream, start, say, expect, more)

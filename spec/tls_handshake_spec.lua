@@ -7,15 +7,9 @@ local core = require "lull.core"
 local net = require "lull.net"
 local certificates
 
-local failure = cast.failure
+local failure, refused = cast.failure, cast.refused
 
 local real = {real = true}
-
-local function refused(reason, ...)
-  local code, message = failure(...)
-  assert.equal("ETLS", code)
-  assert.matches(reason, message)
-end
 
 local function echo(stream)
   for line in stream:lines() do stream:write(line, "\n") end

@@ -26,17 +26,8 @@ end
 
 local function server_tls(more) return certificates("server", more) end
 
-local function start_server(stream, more)
-  local tls = server_tls(more)
-  tls.server = true
-  return stream:starttls(tls)
-end
-
-local function start_client(stream, more)
-  local tls = {ca_file = certificates.ca, server_name = "localhost"}
-  for key, value in pairs(more or {}) do tls[key] = value end
-  return stream:starttls(tls)
-end
+local function start_server(...) return certificates.serve(...) end
+local function start_client(...) return certificates.meet(...) end
 
 -- Client and server after the handshake.
 local function ends(opts, more)

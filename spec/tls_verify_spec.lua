@@ -5,15 +5,9 @@ local cast = require "spec.cast"
 local net = require "lull.net"
 local certificates
 
-local failure = cast.failure
+local failure, refused = cast.failure, cast.refused
 
 local real = {real = true}
-
-local function refused(reason, ...)
-  local code, message = failure(...)
-  assert.equal("ETLS", code)
-  assert.matches(reason, message)
-end
 
 -- A server under these options for as long as the block lasts: its port, its failures.
 local function serving(tls, handler, opts)

@@ -6,19 +6,7 @@ local lull = require "lull"
 local core = require "lull.core"
 local fs = require "lull.fs"
 
-local run = helper.run
-
-local function inside(fn)
-  return function()
-    local dir <close> = helper.tempdir()
-    run(function() fn(dir.path) end)
-  end
-end
-
-local function spill(path, text)
-  local f <close> = assert(io.open(path, "w"))
-  f:write(text or "")
-end
+local run, inside, spill = helper.run, helper.inside, helper.spill
 
 local function mkdir(path)
   assert(os.execute("mkdir -p " .. path))

@@ -6,19 +6,12 @@ local core = require "lull.core"
 local lfs = require "lfs"
 local lull = require "lull"
 local fs = require "lull.fs"
+local helper = require "spec.helper"
 local crew = require "spec.sweep.crew"
 
 local spawn_each, await_all, at_last = crew.spawn_each, crew.await_all, crew.at_last
 
-local function slurp(path)
-  local file <close> = assert(io.open(path, "rb"))
-  return file:read "a"
-end
-
-local function spill(path, text)
-  local file <close> = assert(io.open(path, "wb"))
-  file:write(text or "")
-end
+local slurp, spill = helper.slurp, helper.spill
 
 -- How many descriptors are open, and whether one of them is of something in dir.
 local function look_at_descriptors(dir)
