@@ -20,7 +20,7 @@ end
 
 describe("the store of a queue", function()
   for _, kind in ipairs {"queue", "lifo_queue"} do
-    it("of the kind " .. kind .. " agrees with a list, whatever is put and got", function()
+    it("in a " .. kind .. " agrees with a list, whatever is put and got", function()
       local function remove(list)
         return table.remove(list, kind == "queue" and 1 or nil)
       end

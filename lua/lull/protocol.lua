@@ -83,12 +83,17 @@ function Server:ended()
   core.rouse(self.listener)
 end
 
+-- No connection comes of it.
+function Server:refuse(stream)
+  stream:close()
+  self:ended()
+end
+
 function Server:begin(stream)
   local ok, err = xpcall(open_both, core.handler, core.transport, self.factory, stream,
                          self.on_end)
   if not ok then
-    stream:close()
-    self:ended()
+    self:refuse(stream)
     report(err)
   end
 end
@@ -108,8 +113,7 @@ function Server:spawn_handshake(stream)
   local task = core.spawn(self.shake_hands, self, stream):daemon()
   task:add_done_callback(function()
     if task:cancelled() or task:error() or not task:result() then
-      stream:close()
-      self:ended()
+      self:refuse(stream)
     end
   end)
 end
@@ -119,8 +123,7 @@ function Server:take(stream)
   if not self.tls then return self:begin(stream) end
   local ok, err = xpcall(self.spawn_handshake, core.handler, self, stream)
   if not ok then
-    stream:close()
-    self:ended()
+    self:refuse(stream)
     report(err)
   end
 end
