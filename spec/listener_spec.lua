@@ -1,4 +1,4 @@
--- Listeners: accept and what becomes of those who wait.  Serving is in serve_spec.lua.
+-- Listeners: accept and what becomes of those who wait.  Serving is in net_spec.lua.
 local helper = require "spec.helper"
 local lull, run = helper.lull, helper.run
 local cast = require "spec.cast"

@@ -72,7 +72,7 @@ static void push_item(lua_State *L, int i, const struct want *w, const char *p,
 /* ---- getting more ---------------------------------------------------------------- */
 
 /* Has a thread read on, behind what is there, at least need bytes. */
-static int fill_ahead(lua_State *L, struct file *f, size_t need)
+static int fill_ahead(struct file *f, size_t need)
 {
     struct sys_errand *e = sys_errand_new(sys_file_read, f->shared, NULL, NULL);
     if (e == NULL)
@@ -132,7 +132,7 @@ static int more(lua_State *L, struct file *f, size_t need, int *looked)
     if (!(f->flags & FILE_READS))
         return -EBADF;
     if (!(f->flags & FILE_PIPE)) {
-        int rc = fill_ahead(L, f, need);
+        int rc = fill_ahead(f, need);
         return rc < 0 ? rc : WAIT;
     }
     int n = fill_pipe(f, need);

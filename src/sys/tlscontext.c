@@ -50,7 +50,7 @@ static int load(char why[SYS_WHY])
    was no memory some of OpenSSL's rooms only mention. */
 int sys_tls_reason(char why[SYS_WHY], const char *otherwise)
 {
-    unsigned long first = ERR_peek_error(), e = first;
+    unsigned long e, first = ERR_peek_error();
     const char *reason = first ? ERR_reason_error_string(first) : NULL;
     int rc = -SYS_ETLS;
     if (first && ERR_SYSTEM_ERROR(first) && ERR_GET_REASON(first) != 0)
