@@ -203,7 +203,7 @@ LULL_API void lull_refresh(lull_loop *loop);
    ready: whoever ran now has run for long. */
 LULL_API void lull_loop_look(lull_loop *loop);
 
-/* Moves a virtual clock forward by ns; -EINVAL on a real one. */
+/* Moves a virtual clock forward by ns, and makes ready who is due; -EINVAL on a real one. */
 LULL_API int lull_loop_advance(lull_loop *loop, int64_t ns);
 
 LULL_API const char *lull_loop_selector(const lull_loop *loop);

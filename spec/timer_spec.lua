@@ -221,6 +221,28 @@ describe("the virtual clock", function()
     end)
   end)
 
+  it("lets those who are due run in the next turn, whoever looks at it", function()
+    run(function()
+      local loop, log = lull.loop(), {}
+      loop:call_later(5, function() log[#log + 1] = "called" end)
+      local sleeper = lull.spawn(function() lull.sleep(3) log[#log + 1] = "woke" end)
+      lull.sleep(0)
+      loop:advance(2)
+      lull.sleep(0)
+      assert.same({}, log)
+      loop:advance(8)
+      lull.sleep(0)
+      assert.same({"woke", "called"}, log)
+      sleeper:await()
+      local ok, _, code = lull.timeout(2, function()
+        loop:advance(3)
+        lull.sleep(0)
+        return true
+      end)
+      assert.same({nil, "ETIMEDOUT"}, {ok, code})
+    end)
+  end)
+
   it("can be advanced while the loop is not running", function()
     local loop <close> = lull.new_loop {clock = "virtual"}
     local start = loop:time()

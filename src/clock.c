@@ -61,6 +61,8 @@ int lull_loop_advance(lull_loop *loop, int64_t ns)
     int64_t now = lull_now(loop);
     loop->clock.jump(loop->clock.ud, ns > INT64_MAX - now ? INT64_MAX : now + ns);
     loop->fresh = false;
+    lull_now(loop);
+    lull_expire(loop); /* who is due is ready before the caller's next turn */
     return 0;
 }
 
