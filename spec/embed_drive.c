@@ -114,6 +114,33 @@ static void tells_errors_to_a_callback(void)
     lull_close(l, 0);
 }
 
+static unsigned times_told;
+
+static void count_error(lull *l, const lull_failure *failure)
+{
+    (void)l, (void)failure;
+    times_told++;
+}
+
+static void tells_each_error_once(void)
+{
+    lull_options o = {.size = sizeof o, .on_error = count_error};
+    lull *l = open_with(&o);
+    start(l, "require 'lull.net' error 'one'"); /* servers look at reports, too */
+    finish(l);
+    CHECK(times_told == 1);
+    start(l, "lull.loop():call_soon(error, 'two')");
+    finish(l);
+    CHECK(times_told == 2);
+    lull_close(l, 0);
+    l = open_with(NULL);
+    start(l, "require 'lull.net' error 'one'");
+    lull_failure f = {.size = sizeof f};
+    CHECK(lull_run(l) == LULL_STEP_FAILED && lull_take_failure(l, &f));
+    CHECK(!lull_take_failure(l, &f));
+    lull_close(l, 0);
+}
+
 static void a_failure_that_is_awaited_is_none(void)
 {
     lull *l = open_with(NULL);
@@ -316,6 +343,7 @@ int main(void)
     stops_when_the_budget_is_spent();
     tells_errors_from_the_step();
     tells_errors_to_a_callback();
+    tells_each_error_once();
     a_failure_that_is_awaited_is_none();
     reports_a_deadlock_in_a_run_and_not_in_a_step();
     does_not_nest();

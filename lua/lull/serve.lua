@@ -123,16 +123,17 @@ end
 -- failed and that nobody has looked at; or, when there was none to say so, unnamed.
 local servers = setmetatable({}, { __mode = "k" })
 
-core.on_report(function(err, traceback, task, quiet)
+-- told: a host has been told of it already.
+core.on_report(function(err, traceback, task, quiet, told)
   for server in pairs(servers) do
     if not task then server:forget_ended() end
     local stream = task and server.tasks[task]
     if stream then
-      failed(server, err, stream)
+      if not told or server.on_error ~= report then failed(server, err, stream) end
       return server:forget(task)
     end
   end
-  return core.report(err, traceback, task, quiet)
+  return core.report(err, traceback, task, quiet, told)
 end)
 
 -- ---- accepting ----------------------------------------------------------------------
