@@ -120,24 +120,17 @@ describe("in a cancelled scope", function()
 
   it("the first delivery takes no turn, each repeated one takes one", function()
     run(function()
-      local turns = 0
-      local counter = lull.spawn(function()
-        while true do
-          turns = turns + 1
-          lull.sleep(0)
-        end
-      end)
+      local turns <close> = helper.counter()
       lull.sleep(0)
       within_cancelled(function()
-        local before = turns
+        local before = turns()
         pcall(lull.sleep, 1)
-        assert.equal(before, turns)
+        assert.equal(before, turns())
         for n = 1, 20 do
           pcall(lull.sleep, 1)
-          assert.equal(before + n, turns)
+          assert.equal(before + n, turns())
         end
       end)
-      counter:close()
     end)
   end)
 

@@ -129,6 +129,21 @@ function helper.turns(n)
   end
 end
 
+-- Counts turns until the block is left: local turns <close> = helper.counter(); turns().
+function helper.counter()
+  local n = 0
+  local task = lull.spawn(function()
+    while true do
+      n = n + 1
+      lull.sleep(0)
+    end
+  end)
+  return setmetatable({}, {
+    __call = function() return n end,
+    __close = function() task:close() end,
+  })
+end
+
 -- The line of the caller, and lines below it by adding.
 function helper.line()
   return debug.getinfo(2, "l").currentline

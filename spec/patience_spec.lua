@@ -127,15 +127,11 @@ describe("a loop of pcall", function()
       end)
       task:name "immortal"
       lull.sleep(0.5)
-      local turns = 0
-      local ticker = lull.spawn(function()
-        while true do turns = turns + 1 lull.sleep(0) end
-      end)
+      local turns <close> = helper.counter()
       task:cancel()
       pcall(task.await, task)
       assert.is_true(task:done())
-      assert.is_true(turns > 900)
-      ticker:close()
+      assert.is_true(turns() > 900)
     end, {reports = reports})
     assert.matches("immortal", tostring(reports[1].err))
   end)

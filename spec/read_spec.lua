@@ -458,17 +458,10 @@ for _, backend in helper.backends() do
         for _ = 1, 500 do peer:write(("x"):rep(65536)) end
         peer:close()
       end)
-      local turns = 0
-      local counter = lull.spawn(function()
-        while true do
-          turns = turns + 1
-          lull.sleep(0)
-        end
-      end)
+      local turns <close> = helper.counter()
       assert.equal(500 * 65536, #s:read "a")
       writer:await()
-      assert.is_true(turns > 10)
-      counter:close()
+      assert.is_true(turns() > 10)
     end))
   end)
 end
