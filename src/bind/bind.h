@@ -40,7 +40,8 @@ enum lull_class {
     LULL_TICKET, LULL_MANY, LULL_TLS, LULL_DATAGRAM, LULL_PROCESS, LULL_SIGNAL,
     LULL_FILE, LULL_TURN, LULL_ERRAND, LULL_DIRECTORY, LULL_WATCHER, LULL_THREAD, LULL_CALL,
     LULL_PARCEL, LULL_CLOCK, LULL_TRANSPORT,
-    LULL_PACKETS, LULL_QUEUE, LULL_CLASSES
+    LULL_PACKETS, LULL_QUEUE, LULL_LOCK, LULL_GUARD, LULL_SEMAPHORE, LULL_PERMIT,
+    LULL_CLASSES
 };
 
 /* ---- the runtime: one per global state ------------------------------------------- */
@@ -351,6 +352,8 @@ void lull_open_group(lua_State *L);
 void lull_open_many(lua_State *L);
 void lull_open_lot(lua_State *L);
 void lull_open_queue(lua_State *L);
+void lull_open_lock(lua_State *L);
+void lull_open_semaphore(lua_State *L);
 void lull_open_local(lua_State *L);
 void lull_open_test(lua_State *L);
 void lull_open_co(lua_State *L); /* replaces functions of the global coroutine */

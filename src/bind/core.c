@@ -350,6 +350,8 @@ static int open_core(lua_State *L)
     lull_open_many(L);
     lull_open_lot(L);
     lull_open_queue(L);
+    lull_open_lock(L);
+    lull_open_semaphore(L);
     lull_open_local(L);
     lull_open_test(L);
     lull_open_loop(L);

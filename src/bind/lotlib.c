@@ -1,12 +1,12 @@
-/* A lot is a line of waiting tasks, and the one thing in C below lock, event, condition,
-   semaphore and barrier (lua/lull/sync.lua), which call core.enter, look at their own
-   state, and then wait here.
+/* A lot is a line of waiting tasks, and the one thing in C below event, condition and
+   barrier (lua/lull/sync.lua), which call core.enter, look at their own state, and then
+   wait here.
 
    Who is woken has been granted something by whoever woke him: the next turn, a permit, a
    value.  He may still be cancelled before he runs; then the cancellation wins, and he
    refuses the grant, which so goes to the next in line.  Before that, cancelling takes
    him out of the line without a word, as it does from every list. */
-#include "task.h"
+#include "line.h"
 
 /* uservalue 1: a table, made at need, from a task's address to what it has been granted,
    or to what holds the place of that while it waits. */
@@ -20,12 +20,7 @@ static struct lot *checklot(lua_State *L)
     return lull_check(L, lull_runtime(L), 1, LULL_LOT);
 }
 
-static struct task *first(struct lot *lot)
-{
-    return container_of(lot->waiters.next, struct task, waiter.link);
-}
-
-/* ---- what a task was granted ------------------------------------------------------ */
+/* ---- what a task was granted ----------------------------------------------------- */
 
 /* Keeps value i for t in the lot at 1; nil needs no table. */
 static void keep(lua_State *L, struct task *t, int i)
@@ -57,19 +52,18 @@ static void take_kept(lua_State *L, struct task *t)
     lua_replace(L, -2);
 }
 
-/* ---- waiting ---------------------------------------------------------------------- */
-
-static int join(lua_State *L, struct runtime *rt, struct lot *lot);
+/* ---- waiting --------------------------------------------------------------------- */
 
 /* Back from a wait; the stack is lot | refuse | place. */
 static int woken(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status, (void)ctx;
     struct runtime *rt = lull_runtime(L);
+    struct lot *lot = lua_touserdata(L, 1);
     struct task *t = rt->task;
     bool granted = t->waiter.status == 0, cancelled = t->scope->cancelled;
     if (!granted && !cancelled)
-        return join(L, rt, lua_touserdata(L, 1));
+        return lull_line_wait(L, rt, &lot->waiters, woken);
     take_kept(L, t);
     if (!cancelled)
         return 1;
@@ -79,13 +73,6 @@ static int woken(lua_State *L, int status, lua_KContext ctx)
         lua_call(L, 1, 0);
     }
     return lull_raisecancel(L, rt);
-}
-
-static int join(lua_State *L, struct runtime *rt, struct lot *lot)
-{
-    lull_wait(&rt->task->waiter);
-    list_push(&lot->waiters, &rt->task->waiter.link);
-    return lull_park_raw(L, rt, 0, woken);
 }
 
 /* lot:park ([refuse [, place]]) -> value: waits at the end of the line, right after
@@ -99,25 +86,12 @@ static int park(lua_State *L)
     lua_settop(L, 3);
     if (rt->running != L || !lua_isyieldable(L))
         return lull_refuse(L, rt);
-    uint32_t here = lull_loop_serial(rt->loop);
-    if (lot->loop == 0)
-        lot->loop = here;
-    if (lot->loop != here)
-        return luaL_error(L, "this belongs to another loop");
+    lull_line_bind(L, rt, &lot->loop);
     keep(L, rt->task, 3);
-    return join(L, rt, lot);
+    return lull_line_wait(L, rt, &lot->waiters, woken);
 }
 
-/* ---- waking ----------------------------------------------------------------------- */
-
-/* The loop of those who wait; waking is possible from wherever it is alive. */
-static lull_loop *home(lua_State *L, struct runtime *rt, struct lot *lot)
-{
-    lull_loop *loop = lull_loop_with(rt, lot->loop);
-    if (loop == NULL)
-        luaL_error(L, "the loop of those who wait is closed");
-    return loop;
-}
+/* ---- waking ---------------------------------------------------------------------- */
 
 /* lot:wake ([n [, value]]) -> how many: grants value to the first n in line (one). */
 static int wake(lua_State *L)
@@ -127,23 +101,18 @@ static int wake(lua_State *L)
     lua_Integer n = luaL_optinteger(L, 2, 1), count = 0;
     lua_settop(L, 3);
     for (; count < n && !list_empty(&lot->waiters); count++) {
-        struct task *t = first(lot);
+        struct task *t = lull_first(&lot->waiters);
         keep(L, t, 3); /* what may raise comes before the wake */
-        lull_wake(home(L, rt, lot), &t->waiter, 0);
+        lull_wake(lull_line_home(L, rt, lot->loop), &t->waiter, 0);
     }
     lua_pushinteger(L, count);
     return 1;
 }
 
-/* lot:count () -> how many wait.  Cancelling takes them out behind our back, so they are
-   counted when somebody asks. */
+/* lot:count () -> how many wait */
 static int count(lua_State *L)
 {
-    struct lot *lot = checklot(L);
-    lua_Integer n = 0;
-    for (lull_list *link = lot->waiters.next; link != &lot->waiters; link = link->next)
-        n++;
-    lua_pushinteger(L, n);
+    lua_pushinteger(L, lull_line_count(&checklot(L)->waiters));
     return 1;
 }
 
@@ -155,7 +124,7 @@ static int lot_tostring(lua_State *L)
     return 1;
 }
 
-/* ---- the module ------------------------------------------------------------------- */
+/* ---- the module ------------------------------------------------------------------ */
 
 /* lot () -> Lot */
 static int new(lua_State *L)

@@ -5,27 +5,13 @@
 
 enum { SMALL = 4, LARGE = 1024 }; /* places of a ring: at first; kept while it is empty */
 
-/* ---- those who wait ------------------------------------------------------------------ */
-
-static struct task *first(lull_list *line)
-{
-    return container_of(line->next, struct task, waiter.link);
-}
-
-/* The loop of those who wait; waking is possible from wherever it is alive. */
-static lull_loop *home(lua_State *L, struct runtime *rt, const struct queue *q)
-{
-    lull_loop *loop = lull_loop_with(rt, q->loop);
-    if (loop == NULL)
-        luaL_error(L, "the loop of those who wait is closed");
-    return loop;
-}
+/* ---- those who wait -------------------------------------------------------------- */
 
 void lull_queue_dismiss(lua_State *L, struct runtime *rt, struct queue *q,
                         lull_list *line)
 {
     if (!list_empty(line))
-        lull_wake_all(home(L, rt, q), line, LULL_DISMISSED);
+        lull_wake_all(lull_line_home(L, rt, q->loop), line, LULL_DISMISSED);
 }
 
 /* An item has become free: the first in line is promised it. */
@@ -33,11 +19,12 @@ void lull_queue_promise(lua_State *L, struct runtime *rt, struct queue *q)
 {
     if (list_empty(&q->getters))
         return;
-    lull_wake(home(L, rt, q), &first(&q->getters)->waiter, LULL_PROMISED);
+    lull_wake(lull_line_home(L, rt, q->loop), &lull_first(&q->getters)->waiter,
+              LULL_PROMISED);
     q->promised++;
 }
 
-/* ---- the ring ------------------------------------------------------------------------ */
+/* ---- the ring -------------------------------------------------------------------- */
 
 /* The key of item i, from 0, in order of arrival. */
 static lua_Integer place(const struct queue *q, lua_Integer i)
@@ -102,7 +89,7 @@ static void fetch_from_ring(lua_State *L, struct queue *q)
         rewind_ring(L, q);
 }
 
-/* ---- items --------------------------------------------------------------------------- */
+/* ---- items ----------------------------------------------------------------------- */
 
 static void store_by_priority(lua_State *L, int i)
 {
@@ -156,9 +143,9 @@ static int try_insert(lua_State *L)
     return 0;
 }
 
-/* The item on top (popped) is that of t, who has been let in.  Where it cannot be compared
-   that is his failure, and the error takes the place of the item.  Comparing runs any
-   code: t is kept alive, and may be beyond that wait when it is through. */
+/* The item on top (popped) is that of t, who has been let in.  Where it cannot be
+   compared that is his failure, and the error takes the place of the item.  Comparing
+   runs any code: t is kept alive, and may be beyond that wait when it is through. */
 static void insert_for(lua_State *L, struct runtime *rt, struct task *t)
 {
     lull_pushtask(L, rt, t);
@@ -180,8 +167,8 @@ static void insert_for(lua_State *L, struct runtime *rt, struct task *t)
 /* There is room for the item of the first who waits to put. */
 static void admit(lua_State *L, struct runtime *rt, struct queue *q)
 {
-    struct task *t = first(&q->putters);
-    lull_loop *loop = home(L, rt, q);
+    struct task *t = lull_first(&q->putters);
+    lull_loop *loop = lull_line_home(L, rt, q->loop);
     lua_pushvalue(t->co, 2); /* he is in put, whose argument it is */
     lua_xmove(t->co, L, 1);
     lull_wake(loop, &t->waiter, LULL_LET_IN);

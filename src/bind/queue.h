@@ -10,7 +10,7 @@
 #ifndef LULL_QUEUE_H
 #define LULL_QUEUE_H
 
-#include "task.h"
+#include "line.h"
 
 enum lull_order { LULL_FIFO, LULL_LIFO, LULL_BY_PRIORITY };
 

@@ -9,34 +9,7 @@ static struct queue *checkqueue(lua_State *L)
     return lull_check(L, lull_runtime(L), 1, LULL_QUEUE);
 }
 
-/* ---- waiting ------------------------------------------------------------------------- */
-
-static int wait_in(lua_State *L, struct runtime *rt, lull_list *line, lua_KFunction k)
-{
-    lull_wait(&rt->task->waiter);
-    list_push(line, &rt->task->waiter.link);
-    return lull_park_raw(L, rt, 0, k);
-}
-
-/* Waits at the end of a line, for the first time. */
-static int begin_wait(lua_State *L, struct runtime *rt, struct queue *q, lull_list *line,
-                      lua_KFunction k)
-{
-    uint32_t here = lull_loop_serial(rt->loop);
-    if (q->loop == 0)
-        q->loop = here;
-    if (q->loop != here)
-        return luaL_error(L, "this belongs to another loop");
-    return wait_in(L, rt, line, k);
-}
-
-/* Woken, but not by us: cancelled, unless that is over, for then he waits on. */
-static int disturbed(lua_State *L, struct runtime *rt, lull_list *line, lua_KFunction k)
-{
-    return rt->task->scope->cancelled ? lull_raisecancel(L, rt) : wait_in(L, rt, line, k);
-}
-
-/* ---- putting ------------------------------------------------------------------------- */
+/* ---- putting --------------------------------------------------------------------- */
 
 static int fail_closed(lua_State *L)
 {
@@ -60,7 +33,7 @@ static int let_in(lua_State *L, int status, lua_KContext ctx)
     }
     if (how == LULL_DISMISSED && !rt->task->scope->cancelled)
         return fail_closed(L);
-    return disturbed(L, rt, &q->putters, let_in);
+    return lull_line_disturbed(L, rt, &q->putters, let_in);
 }
 
 static int put_now(lua_State *L, struct runtime *rt, struct queue *q)
@@ -76,7 +49,8 @@ static int put_in(lua_State *L, struct runtime *rt, struct queue *q)
         return fail_closed(L);
     if (!lull_queue_full(q))
         return put_now(L, rt, q);
-    return begin_wait(L, rt, q, &q->putters, let_in);
+    lull_line_bind(L, rt, &q->loop);
+    return lull_line_wait(L, rt, &q->putters, let_in);
 }
 
 static int putk(lua_State *L, int first_time, lua_KContext rc)
@@ -109,7 +83,7 @@ static int try_put(lua_State *L)
     return 1;
 }
 
-/* ---- getting ------------------------------------------------------------------------- */
+/* ---- getting --------------------------------------------------------------------- */
 
 /* Back from a wait, with a promise or without. */
 static int got(lua_State *L, int status, lua_KContext ctx)
@@ -132,17 +106,19 @@ static int got(lua_State *L, int status, lua_KContext ctx)
         lua_pushnil(L);
         return 1;
     }
-    return disturbed(L, rt, &q->getters, got);
+    return lull_line_disturbed(L, rt, &q->getters, got);
 }
 
 static int get_from(lua_State *L, struct runtime *rt, struct queue *q)
 {
     if (lull_queue_free(q) > 0)
         return lull_queue_fetch_free(L, rt, q);
-    if (!q->closed || q->stored > 0)
-        return begin_wait(L, rt, q, &q->getters, got);
-    lua_pushnil(L);
-    return 1;
+    if (q->closed && q->stored == 0) {
+        lua_pushnil(L);
+        return 1;
+    }
+    lull_line_bind(L, rt, &q->loop);
+    return lull_line_wait(L, rt, &q->getters, got);
 }
 
 static int getk(lua_State *L, int first_time, lua_KContext rc)
@@ -178,7 +154,7 @@ static int items(lua_State *L)
     return 2;
 }
 
-/* ---- joining, closing ---------------------------------------------------------------- */
+/* ---- joining, closing ------------------------------------------------------------ */
 
 /* queue:task_done () */
 static int task_done(lua_State *L)
@@ -199,16 +175,18 @@ static int joined(lua_State *L, int status, lua_KContext ctx)
     struct queue *q = lua_touserdata(L, 1);
     if (rt->task->waiter.status == LULL_DISMISSED && !rt->task->scope->cancelled)
         return 0;
-    return disturbed(L, rt, &q->joiners, joined);
+    return lull_line_disturbed(L, rt, &q->joiners, joined);
 }
 
 static int joink(lua_State *L, int first_time, lua_KContext rc)
 {
     (void)first_time, (void)rc;
+    struct runtime *rt = lull_runtime(L);
     struct queue *q = lua_touserdata(L, 1);
     if (q->unfinished == 0)
         return 0;
-    return begin_wait(L, lull_runtime(L), q, &q->joiners, joined);
+    lull_line_bind(L, rt, &q->loop);
+    return lull_line_wait(L, rt, &q->joiners, joined);
 }
 
 /* queue:join (): until task_done has been called for every item that has come. */
@@ -232,7 +210,7 @@ static int close(lua_State *L)
     return 0;
 }
 
-/* ---- looking ------------------------------------------------------------------------- */
+/* ---- looking --------------------------------------------------------------------- */
 
 static int size(lua_State *L)
 {
@@ -252,13 +230,10 @@ static int full(lua_State *L)
     return 1;
 }
 
-/* Adds ", 2 waiting to get" to the string on top, where somebody does.  Cancelling takes
-   them out behind our back, so they are counted when somebody asks. */
+/* Adds ", 2 waiting to get" to the string on top, where somebody does. */
 static void add_line(lua_State *L, const lull_list *line, const char *what)
 {
-    int n = 0;
-    for (const lull_list *link = line->next; link != line; link = link->next)
-        n++;
+    int n = lull_line_count(line);
     if (n == 0)
         return;
     lua_pushfstring(L, "%s, %d waiting to %s", lua_tostring(L, -1), n, what);
@@ -278,11 +253,11 @@ static int queue_tostring(lua_State *L)
     return 1;
 }
 
-/* ---- the module ---------------------------------------------------------------------- */
+/* ---- the module ------------------------------------------------------------------ */
 
-/* new_queue (order, limit [, store, push, pop]) -> Queue.  limit 0: none.  push (store, v)
-   and pop (store) -> v are for one by priority; they cannot suspend, and where they raise
-   nothing has changed. */
+/* new_queue (order, limit [, store, push, pop]) -> Queue.  limit 0: none.  For one by
+   priority are push (store, v) and pop (store) -> v; they cannot suspend, and where they
+   raise nothing has changed. */
 static int new (lua_State *L)
 {
     enum lull_order order = (enum lull_order)luaL_checkoption(L, 1, NULL, names);
