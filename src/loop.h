@@ -45,6 +45,7 @@ struct lull_loop {
     uint64_t random;   /* state of the seeded order; 0: first come, first served */
     _Atomic(lull_message *) posted; /* newest first */
     atomic_uint waiting; /* how many these are */
+    atomic_uint posters; /* who have begun to post and not ended */
     atomic_bool awake; /* the wake-up descriptor has been written to */
     int wake_read, wake_write;
     lull_watch wake;

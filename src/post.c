@@ -11,9 +11,11 @@
    three may happen in a signal handler. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include "loop.h"
+#include "post.h"
 
 #ifdef __linux__
 #include <sys/eventfd.h>
@@ -77,6 +79,8 @@ static lull_message *take(lull_loop *loop)
 
 void lull_post_close(lull_loop *loop)
 {
+    while (atomic_load(&loop->posters) > 0) /* for as long as a write takes */
+        sched_yield();
     for (lull_message *m = take(loop); m != NULL; m = m->next)
         lull_forget(&m->waiter);
     loop->backend->arm(loop->selector, &loop->wake, 0);
@@ -90,13 +94,26 @@ static void push(lull_loop *loop, lull_message *m)
     m->next = atomic_load(&loop->posted);
     while (!atomic_compare_exchange_weak(&loop->posted, &m->next, m))
         ;
-    lull_wakeup(loop);
 }
 
 void lull_post(lull_loop *loop, lull_message *m)
 {
     atomic_fetch_add(&loop->waiting, 1);
     push(loop, m);
+    lull_wakeup(loop);
+}
+
+void lull_post_begin(lull_loop *loop, lull_message *m)
+{
+    atomic_fetch_add(&loop->posters, 1);
+    atomic_fetch_add(&loop->waiting, 1);
+    push(loop, m);
+}
+
+void lull_post_end(lull_loop *loop)
+{
+    lull_wakeup(loop);
+    atomic_fetch_sub(&loop->posters, 1);
 }
 
 int lull_try_post(lull_loop *loop, lull_message *m, unsigned limit)
@@ -106,6 +123,7 @@ int lull_try_post(lull_loop *loop, lull_message *m, unsigned limit)
         return -EAGAIN;
     }
     push(loop, m);
+    lull_wakeup(loop);
     return 0;
 }
 

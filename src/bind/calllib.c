@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "sys.h"
+#include "mission.h"
 #include "worker.h"
 
 /* What the pool has; it outlives the Call when that was given up. */
@@ -24,7 +24,7 @@ struct call {
 
 static void run(sys_job *job)
 {
-    lull_worker_run(&container_of(job, struct work, job)->worker);
+    lull_worker_run(&container_of(job, struct work, job)->worker, job->keep);
 }
 
 static void release(sys_job *job)
@@ -61,20 +61,21 @@ static int call_close(lua_State *L)
 }
 
 static _Thread_local long fuel; /* for specs: what the next call may allocate */
+static _Thread_local bool anew; /* and whether it finds a state that was kept */
 
-/* Pushes a Call that takes over the parcel in the box at 1. */
-static struct call *newcall(lua_State *L, struct runtime *rt)
+/* Pushes a Call. */
+static struct call *newcall(lua_State *L)
 {
     struct call *c = lull_newobject(L, LULL_CALL, sizeof *c, 0);
     list_init(&c->waiters);
-    c->loop = rt->loop;
     c->work = calloc(1, sizeof *c->work);
     if (c->work == NULL)
         luaL_error(L, "not enough memory");
     lull_worker_init(&c->work->worker);
     c->work->worker.fuel = fuel;
+    c->work->worker.anew = anew;
     fuel = 0;
-    c->work->worker.in = lull_unbox(L, 1);
+    anew = false;
     c->work->job.work = run;
     c->work->job.done = returned;
     c->work->job.free = release;
@@ -82,12 +83,12 @@ static struct call *newcall(lua_State *L, struct runtime *rt)
     return c;
 }
 
-/* The stack: box | Call. */
+/* The stack: Call. */
 static int waitk(lua_State *L, int status, lua_KContext rc)
 {
     (void)status, (void)rc;
     struct runtime *rt = lull_runtime(L);
-    struct call *c = lua_touserdata(L, 2);
+    struct call *c = lua_touserdata(L, 1);
     if (c->done)
         return lull_worker_outcome(L, &c->work->worker);
     lull_wait(&rt->task->waiter);
@@ -99,8 +100,9 @@ static int startk(lua_State *L, int status, lua_KContext rc)
 {
     (void)status, (void)rc;
     struct runtime *rt = lull_runtime(L);
-    struct call *c = newcall(L, rt);
-    lua_toclose(L, 2);
+    struct call *c = lua_touserdata(L, 1);
+    c->loop = rt->loop;
+    lua_toclose(L, 1);
     int failed = sys_pool_submit(lull_pool(L), rt->loop, SYS_WORK, &c->work->job);
     return failed ? lull_pushfail(L, failed, NULL) : waitk(L, LUA_OK, 0);
 }
@@ -109,7 +111,12 @@ static int startk(lua_State *L, int status, lua_KContext rc)
    nil, message, "EAGAIN": no thread can be had. */
 static int thread_call(lua_State *L)
 {
-    lull_worker_pack(L, lull_runtime(L));
+    int n = lua_gettop(L) - 1;
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    const struct call *c = newcall(L);
+    lull_worker_pack(L, &c->work->worker, n);
+    lua_replace(L, 1);
+    lua_settop(L, 1);
     return lull_enter(L, startk);
 }
 
@@ -124,10 +131,12 @@ static int thread_limit(lua_State *L)
     return 0;
 }
 
-/* thread_fuel (n): for specs; allocation n of the next call fails. */
+/* thread_fuel (n, anew): for specs; allocation n of the next call fails, those for its
+   state included if that is to be made anew. */
 static int thread_fuel(lua_State *L)
 {
     fuel = (long)luaL_checkinteger(L, 1);
+    anew = lua_toboolean(L, 2);
     return 0;
 }
 
@@ -142,5 +151,6 @@ static const luaL_Reg functions[] = {{"thread_call", thread_call},
 void lull_open_call(lua_State *L)
 {
     lull_newclass(L, LULL_CALL, "Call", NULL, metamethods);
+    lull_open_mission(L);
     lull_setfuncs(L, functions);
 }

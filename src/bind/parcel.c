@@ -108,7 +108,8 @@ struct packing {
     lua_State *L;
     struct parcel *p;
     int first;       /* index of the first value */
-    int seen;        /* of a table: table or long string -> number, number -> table */
+    int seen;        /* of a table, once there is need for it: table or long string ->
+                        number, number -> table */
     unsigned strings;
     const char *what;
     int number;
@@ -219,6 +220,10 @@ static void refuse(const struct packing *k, int i, unsigned n, int key)
 static unsigned meet(const struct packing *k, int i, unsigned n, bool table)
 {
     lua_State *L = k->L;
+    if (lua_isnil(L, k->seen)) {
+        lua_newtable(L);
+        lua_replace(L, k->seen);
+    }
     if (table)
         lua_pushvalue(L, i);
     else
@@ -247,7 +252,10 @@ static void pack_string(struct packing *k, int i)
         return;
     }
     unsigned known = meet(k, i, k->strings + 1, false);
-    k->strings += known == 0;
+    if (known == 0)
+        k->strings++;
+    else
+        k->p->repeats = true;
     check(k, known ? put(k->p, SAME_STRING, &known, sizeof known)
                    : put_string(k->p, LONG_STRING, text, size));
 }
@@ -326,25 +334,33 @@ static void pack_pairs(struct packing *k, unsigned n)
     lua_pop(L, 1);
 }
 
-struct parcel *lull_pack(lua_State *L, struct runtime *rt, int i, int n, const char *what,
-                         int number)
+void lull_pack_into(lua_State *L, struct parcel **out, int i, int n, const char *what,
+                    int number)
 {
     i = lua_absindex(L, i);
     luaL_checkstack(L, 16, NULL);
-    struct parcel **box = lull_newbox(L, rt);
     struct packing k = {.L = L, .first = i, .what = what, .number = number};
-    k.p = *box = calloc(1, sizeof *k.p);
+    k.p = *out = calloc(1, sizeof *k.p);
     check(&k, k.p != NULL);
     list_init(&k.p->link);
     k.p->count = (unsigned)n;
-    lua_newtable(L);
+    lua_pushnil(L);
     k.seen = lua_gettop(L);
     for (int j = 0; j < n; j++)
         pack_value(&k, i + j, (unsigned)j, i + j);
     for (unsigned j = 1; j <= k.p->tables; j++)
         pack_pairs(&k, j);
     lua_pop(L, 1);
-    return k.p;
+}
+
+struct parcel *lull_pack(lua_State *L, struct runtime *rt, int i, int n, const char *what,
+                         int number)
+{
+    i = lua_absindex(L, i);
+    luaL_checkstack(L, 2, NULL);
+    struct parcel **box = lull_newbox(L, rt);
+    lull_pack_into(L, box, i, n, what, number);
+    return *box;
 }
 
 /* ---- unpacking --------------------------------------------------------------------- */
@@ -353,7 +369,8 @@ struct parcel *lull_pack(lua_State *L, struct runtime *rt, int i, int n, const c
 struct unpacking {
     lua_State *L;
     const unsigned char *at;
-    int made;        /* index of a table: number -> table, -number -> long string */
+    int made;        /* index of a table: number -> table, -number -> long string; or 0 */
+    bool repeats;
     lua_Integer strings;
 };
 
@@ -406,6 +423,8 @@ static bool unpack_value(struct unpacking *u)
         break;
     case LONG_STRING:
         unpack_string(u);
+        if (!u->repeats)
+            break;
         lua_pushvalue(u->L, -1);
         lua_rawseti(u->L, u->made, --u->strings);
         break;
@@ -424,9 +443,11 @@ static bool unpack_value(struct unpacking *u)
 int lull_unpack(lua_State *L, const struct parcel *p)
 {
     luaL_checkstack(L, (int)p->count + 8, "too many values");
-    struct unpacking u = {.L = L, .at = p->data};
-    lua_createtable(L, (int)p->tables, 0);
-    u.made = lua_gettop(L);
+    struct unpacking u = {.L = L, .at = p->data, .repeats = p->repeats};
+    if (p->tables > 0 || p->repeats) {
+        lua_createtable(L, (int)p->tables, 0);
+        u.made = lua_gettop(L);
+    }
     for (unsigned i = 0; i < p->tables; i++) {
         lua_createtable(L, (int)p->shapes[i].list, (int)p->shapes[i].rest);
         lua_rawseti(L, u.made, (lua_Integer)i + 1);
@@ -441,7 +462,8 @@ int lull_unpack(lua_State *L, const struct parcel *p)
         }
         lua_pop(L, 1);
     }
-    lua_remove(L, u.made);
+    if (u.made != 0)
+        lua_remove(L, u.made);
     return (int)p->count;
 }
 

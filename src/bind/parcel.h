@@ -8,6 +8,7 @@ struct parcel {
     lull_list link;        /* in a queue of its owner */
     unsigned count;        /* values */
     unsigned tables;
+    bool repeats;          /* a long string is met again */
     struct parcel_shape {
         unsigned list, rest; /* how many pairs: of the list, others */
     } *shapes;             /* of the tables */
@@ -20,6 +21,9 @@ struct parcel {
    death frees the parcel unless it was taken out. */
 struct parcel *lull_pack(lua_State *L, struct runtime *rt, int i, int n, const char *what,
                          int number);
+/* The same into *out, which is NULL; what is there when this raises is the caller's. */
+void lull_pack_into(lua_State *L, struct parcel **out, int i, int n, const char *what,
+                    int number);
 struct parcel *lull_unbox(lua_State *L, int i); /* takes it out of the box at i */
 /* A box for a parcel that comes later, so that it cannot get lost; NULL empties it. */
 struct parcel **lull_newbox(lua_State *L, struct runtime *rt);

@@ -9,6 +9,7 @@ struct thread {
     struct strand *strand;
     lull_waiter settled; /* waits for the end of the task that waits for it */
     uint32_t id;
+    bool started;        /* there is a thread */
     bool joined;
 };
 

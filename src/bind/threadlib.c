@@ -111,6 +111,10 @@ static int thread_gc(lua_State *L)
     struct thread *t = lua_touserdata(L, 1);
     if (t->strand == NULL)
         return 0;
+    if (!t->started) {
+        lull_strand_unref(t->strand);
+        return 0;
+    }
     lull_forget(&t->settled);
     if (!t->joined) {
         lull_strand_stop(t->strand);
@@ -155,7 +159,7 @@ static int thread_tostring(lua_State *L)
 static void *run_thread(void *ud)
 {
     struct strand *s = ud;
-    lull_worker_run(&s->worker);
+    lull_worker_run(&s->worker, NULL);
     lull_strand_ended(s);
     return NULL;
 }
@@ -170,26 +174,33 @@ static void settled(lull_loop *loop, lull_waiter *w)
         lull_strand_stop(t->strand);
 }
 
-/* Pushes the Thread that runs what the box at 1 has; or -errno. */
-static int start(lua_State *L)
+/* Has the Thread run what is packed in its strand; or -errno. */
+static int start(struct thread *t)
 {
     static _Atomic uint32_t ids;
-    struct thread *t = lull_newobject(L, LULL_THREAD, sizeof *t, 1);
-    struct strand *s = lull_strand_new();
-    if (s == NULL)
-        return -ENOMEM;
-    s->worker.in = lull_unbox(L, 1);
+    struct strand *s = t->strand;
     s->refs = 2;
     int rc = sys_thread_start(&s->thread, run_thread, s);
     if (rc < 0) {
-        lull_strand_unref(s);
         lull_strand_unref(s);
         return rc;
     }
     lull_waiter_init(&t->settled, settled);
     t->id = ++ids;
-    t->strand = s;
+    t->started = true;
     return 0;
+}
+
+/* Has the task that stands for the Thread at 1 wait for its end. */
+static void watch(lua_State *L, struct runtime *rt, struct thread *t)
+{
+    lull_thread_bell(L, t->strand, OUTSIDE);
+    lull_pushheld(L, &keeper_key);
+    lua_pushvalue(L, 1);
+    lua_pushinteger(L, t->id);
+    lua_call(L, 2, 1);
+    lull_future_wait(rt->loop, lua_touserdata(L, -1), &t->settled);
+    lua_setiuservalue(L, 1, TASK);
 }
 
 /* thread_spawn (fn, ...) -> Thread | nil, message, code */
@@ -198,18 +209,19 @@ static int thread_spawn(lua_State *L)
     struct runtime *rt = lull_runtime(L);
     if (rt->loop == NULL)
         return luaL_error(L, "no loop is running");
-    lull_worker_pack(L, rt);
-    int rc = start(L);
+    int n = lua_gettop(L) - 1;
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    struct thread *t = lull_newobject(L, LULL_THREAD, sizeof *t, 1);
+    t->strand = lull_strand_new();
+    if (t->strand == NULL)
+        return lull_pushfail(L, -ENOMEM, NULL);
+    lull_worker_pack(L, &t->strand->worker, n);
+    lua_replace(L, 1);
+    lua_settop(L, 1);
+    int rc = start(t);
     if (rc < 0)
         return lull_pushfail(L, rc, NULL);
-    struct thread *t = lua_touserdata(L, 2);
-    lull_thread_bell(L, t->strand, OUTSIDE);
-    lull_pushheld(L, &keeper_key);
-    lua_pushvalue(L, 2);
-    lua_pushinteger(L, t->id);
-    lua_call(L, 2, 1);
-    lull_future_wait(rt->loop, lua_touserdata(L, -1), &t->settled);
-    lua_setiuservalue(L, 2, TASK);
+    watch(L, rt, t);
     return 1;
 }
 

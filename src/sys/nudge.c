@@ -10,13 +10,14 @@
    everything 2.2 times as slow.
 
    So the first thread that wants to be nudged takes one real-time signal for this
-   process, the highest that nobody uses.  Only threads that listen have it unblocked,
-   it restarts system calls, and it does nothing where nobody listens.  Programs that
+   process, the highest that nobody uses.  Only threads that have listened once have it
+   unblocked, it restarts system calls, and it does nothing where nobody listens.  Programs that
    run no Lua on other threads never get here. */
 #include "nudge.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
@@ -27,14 +28,16 @@ static int number; /* the signal, once taken; -1: there is none to be had */
 static _Thread_local struct {
     void (*fn)(void *ud);
     void *ud;
+    bool open; /* the signal gets through to this thread, from its first use on */
 } ear;
 
 static void on_signal(int signal)
 {
     (void)signal;
     int error = errno;
-    if (ear.fn)
-        ear.fn(ear.ud);
+    void (*fn)(void *ud) = ear.fn;
+    if (fn)
+        fn(ear.ud);
     errno = error;
 }
 
@@ -68,32 +71,35 @@ static int signal_number(void)
     return n;
 }
 
-static void mask(int how, int n)
+/* Opening and shutting it each time would be two system calls. */
+static bool open_ear(void)
 {
+    if (ear.open)
+        return true;
+    int n = signal_number();
+    if (n < 0)
+        return false;
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, n);
-    pthread_sigmask(how, &set, NULL);
+    ear.open = pthread_sigmask(SIG_UNBLOCK, &set, NULL) == 0;
+    return ear.open;
 }
 
 int sys_listen_nudge(void (*fn)(void *ud), void *ud)
 {
-    int n = signal_number();
-    if (n < 0)
+    if (!open_ear())
         return -EAGAIN;
-    ear.ud = ud; /* fn last: a nudge from before may come any time */
+    ear.ud = ud;
+    atomic_signal_fence(memory_order_seq_cst); /* fn last: a nudge may come any time */
     ear.fn = fn;
-    mask(SIG_UNBLOCK, n);
     return 0;
 }
 
 void sys_ignore_nudge(void)
 {
-    int n = signal_number();
-    if (n < 0)
-        return;
-    mask(SIG_BLOCK, n);
     ear.fn = NULL;
+    atomic_signal_fence(memory_order_seq_cst);
 }
 
 int sys_nudge(pthread_t thread)

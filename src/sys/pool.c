@@ -1,9 +1,10 @@
 /* Threads for what would block the loop.
 
    A job goes loop -> queue -> thread -> post -> loop.  Everything that two threads look
-   at is under the pool's one lock, lull_post included: a loop that is about to be freed
-   takes its jobs back under that lock (it is what `end` waits for), so nothing is posted
-   to a loop that is gone.
+   at is under the pool's one lock, the beginning of the post included: a loop that is
+   about to be freed takes its jobs back under that lock (it is what `end` waits for), so
+   nothing is posted to a loop that is gone.  Its wake-up is not: who is woken wants the
+   lock at once.
 
    Nobody can be told to come back from getaddrinfo: a thread that is in the middle of a
    job when the pool ends is left to itself, and the last one out frees what is shared. */
@@ -16,6 +17,7 @@
 
 #include "list.h"
 #include "nudge.h"
+#include "post.h"
 
 enum { PATIENCE = 10 }; /* seconds that a thread waits for the next job */
 
@@ -25,6 +27,7 @@ struct thread {
     lull_list link; /* in the pool's list of threads */
     pthread_t id;
     struct lane *lane;
+    sys_keep *keep; /* or NULL */
     bool busy;
 };
 
@@ -126,17 +129,24 @@ static bool is_wanted(const struct lane *lane)
     return !lane->pool->closing && lane->threads <= lane->limit;
 }
 
-/* Waits for a job; NULL: there was none for so long that the thread shall end.  One that
-   is not wanted any more passes on the signal that may have woken it. */
-static sys_job *take(struct lane *lane)
+static void wait(struct lane *lane)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += PATIENCE;
     int rc = 0;
-    lane->idle++;
     while (list_empty(&lane->queue) && rc == 0 && is_wanted(lane))
         rc = pthread_cond_timedwait(&lane->more, &lane->pool->lock, &until);
+}
+
+/* Takes the next job, or waits for it; NULL: there was none for so long that the thread
+   shall end.  One that is not wanted any more passes on the signal that may have woken
+   it. */
+static sys_job *take(struct thread *t)
+{
+    struct lane *lane = t->lane;
+    if (list_empty(&lane->queue))
+        wait(lane);
     lane->idle--;
     if (!list_empty(&lane->queue) && !is_wanted(lane))
         pthread_cond_signal(&lane->more);
@@ -146,19 +156,35 @@ static sys_job *take(struct lane *lane)
     return container_of(list_pop(&lane->queue), sys_job, link);
 }
 
-/* Returns how many references fall away. */
-static unsigned finish(struct sys_pool *pool, sys_job *job)
+/* Drops it, or returns the loop that is to be told, to which its message was posted. */
+static lull_loop *finish(struct sys_pool *pool, sys_job *job)
 {
+    lull_loop *loop = job->loop;
     if (job->dropped) {
         pthread_mutex_unlock(&pool->lock);
         job->free(job);
         pthread_mutex_lock(&pool->lock);
-        return 1;
+        pool->refs--; /* not the last: this thread has one */
+        return NULL;
     }
-    job->state = job->loop ? POSTED : RESTING;
-    if (job->loop)
-        lull_post(job->loop, &job->message);
-    return 0;
+    job->state = loop ? POSTED : RESTING;
+    if (loop)
+        lull_post_begin(loop, &job->message);
+    return loop;
+}
+
+/* What need not be waited for by who gets the lock, or the result of the job.  Counts as
+   idle meanwhile: it is about to look for the next one. */
+static void settle(struct thread *t, struct sys_pool *pool, lull_loop *told)
+{
+    if (told == NULL && t->keep == NULL)
+        return;
+    pthread_mutex_unlock(&pool->lock);
+    if (told)
+        lull_post_end(told);
+    if (t->keep)
+        t->keep->tidy(t->keep);
+    pthread_mutex_lock(&pool->lock);
 }
 
 /* An idle thread at the end of the pool is joined by who ends it; any other is its own. */
@@ -171,6 +197,8 @@ static void finish_thread(struct thread *t, struct sys_pool *pool)
     }
     t->lane->threads--;
     leave(pool, 1);
+    if (t->keep)
+        t->keep->free(t->keep);
     if (!joined)
         free(t);
 }
@@ -180,16 +208,20 @@ static void *run_thread(void *arg)
     struct thread *t = arg;
     struct sys_pool *pool = t->lane->pool;
     pthread_mutex_lock(&pool->lock);
-    for (sys_job *job; (job = take(t->lane)) != NULL;) {
+    t->lane->idle++;
+    for (sys_job *job; (job = take(t)) != NULL;) {
         job->state = RUNNING;
         job->thread = t->id;
+        job->keep = &t->keep;
         t->busy = true;
         pthread_mutex_unlock(&pool->lock);
         job->work(job);
         pthread_mutex_lock(&pool->lock);
-        pool->refs -= finish(pool, job); /* not the last: this thread has one */
+        lull_loop *told = finish(pool, job);
         if (!pool->closing)
             t->busy = false;
+        t->lane->idle++;
+        settle(t, pool, told);
     }
     finish_thread(t, pool);
     return NULL;

@@ -119,6 +119,12 @@ const char *sys_target(int fd, char text[SYS_TARGET]);
    when there is work, with all signals blocked, and end when there was none for a while. */
 enum sys_lane { SYS_NAMES, SYS_FILES, SYS_WORK, SYS_LANES };
 
+/* What a job leaves on its thread for the next of its kind. */
+typedef struct sys_keep {
+    void (*tidy)(struct sys_keep *keep); /* after each job, when its end has been told */
+    void (*free)(struct sys_keep *keep); /* at the end of the thread */
+} sys_keep;
+
 /* Embedded in what there is to do.  The owner sets the three functions, zeroes the rest,
    and drops the job in the end. */
 typedef struct sys_job {
@@ -126,6 +132,7 @@ typedef struct sys_job {
     void (*done)(struct sys_job *job); /* then on the loop's, unless dropped before */
     void (*free)(struct sys_job *job); /* the last call, on either */
     void *owner;
+    sys_keep **keep;  /* at work: what its thread keeps, or NULL there; it may be set */
     /* private */
     pthread_t thread; /* that runs it */
     lull_message message;
@@ -153,6 +160,9 @@ void sys_job_drop(sys_job *job);
 
 /* Nudges (nudge.h) the thread that is in the middle of job, if one is. */
 void sys_job_nudge(sys_job *job);
+
+/* entropy.c.  Bytes that nobody can foretell, at most 256. */
+void sys_entropy(void *data, size_t size);
 
 /* How many threads a lane may have, from 1; more than have work now end in a while. */
 int sys_pool_limit(struct sys_pool *pool, enum sys_lane lane, unsigned n);

@@ -1,0 +1,271 @@
+/* The Lua state that a worker runs in: a state of its own for each, at the price of a
+   copy.
+
+   All memory of a state is in a region.  As soon as the libraries are open the region is
+   copied, once; when a call has ended the copy is put back, byte by byte at the same
+   addresses.  So the next one finds what a new state would have: its globals, libraries
+   and metatables, registry, loaded modules, hooks, the pace of the collector; nothing has
+   to be found out or undone.  The random numbers alone must not be the same again: they
+   are seeded for each call.
+
+   Putting it back forgets what the call made, and that is all that closing a state does,
+   but for finalizers: files are closed, C libraries unloaded, memory given back that is
+   not in the region.  Who has a finalizer is a full userdata, which the allocator is
+   told; a table that was given a metatable with a __gc, so setmetatable is ours; or comes
+   with a C library.  If there may be one, the state is closed first, as any state is: to
+   the region that makes no difference. */
+#include "kept.h"
+
+#include <stdlib.h>
+
+#include "region.h"
+#include "worker.h"
+
+/* what is at the bottom of the stack of a state at rest */
+enum { RANDOMSEED = 1, LIBRARIES, REST = LIBRARIES };
+
+struct kept {
+    sys_keep keep; /* first */
+    struct region *region;
+    lua_State *L;
+    struct runtime *rt;
+    struct worker *worker;   /* whose state it is */
+    uint64_t chance[2];      /* of which seeds are made */
+    bool touched;            /* it is not as it was copied */
+};
+
+/* ---- memory ------------------------------------------------------------------------ */
+
+static void *allocate(void *ud, void *ptr, size_t osize, size_t nsize)
+{
+    struct kept *k = ud;
+    struct worker *w = k->worker;
+    if (ptr == NULL && osize == LUA_TUSERDATA)
+        w->finalizes = true;
+    bool grows = nsize > (ptr ? osize : 0);
+    if (grows && w->fuel > 0 && --w->fuel == 0) {
+        w->fuel = 1;
+        return NULL;
+    }
+    return region_alloc(k->region, ptr, osize, nsize);
+}
+
+/* ---- the libraries ----------------------------------------------------------------- */
+
+/* os.exit ends the process, os.setlocale changes it: not from here. */
+static int no_exit(lua_State *L)
+{
+    return luaL_error(L, "os.exit would end all threads: raise an error instead");
+}
+
+static int get_locale(lua_State *L)
+{
+    if (!lua_isnoneornil(L, 1))
+        return luaL_error(L, "os.setlocale would change the locale of all threads");
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 1);
+    return 1;
+}
+
+/* Lua looks for the finalizer when the metatable is set, and never again. */
+static void note_finalizer(lua_State *L, int metatable)
+{
+    if (!lua_istable(L, metatable))
+        return;
+    lua_pushliteral(L, "__gc");
+    if (lua_rawget(L, metatable) != LUA_TNIL)
+        lull_runtime(L)->worker->finalizes = true;
+    lua_pop(L, 1);
+}
+
+/* setmetatable (table, metatable) */
+static int set_metatable(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_argexpected(L, lua_isnil(L, 2) || lua_istable(L, 2), 2, "nil or table");
+    if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL)
+        return luaL_error(L, "cannot change a protected metatable");
+    lua_settop(L, 2);
+    note_finalizer(L, 2);
+    lua_setmetatable(L, 1);
+    return 1;
+}
+
+/* debug.setmetatable (value, metatable) */
+static int debug_setmetatable(lua_State *L)
+{
+    luaL_argexpected(L, lua_isnil(L, 2) || lua_istable(L, 2), 2, "nil or table");
+    lua_settop(L, 2);
+    note_finalizer(L, 2);
+    lua_setmetatable(L, 1);
+    return 1;
+}
+
+static const luaL_Reg globals[] = {{"setmetatable", set_metatable}, {NULL, NULL}};
+static const luaL_Reg debugging[] = {{"setmetatable", debug_setmetatable}, {NULL, NULL}};
+
+static void replace(lua_State *L)
+{
+    lua_pushglobaltable(L);
+    lull_setfuncs(L, globals);
+    lua_getglobal(L, "debug");
+    lull_setfuncs(L, debugging);
+    lua_getglobal(L, "os");
+    lua_pushcfunction(L, no_exit);
+    lua_setfield(L, -2, "exit");
+    lua_getfield(L, -1, "setlocale");
+    lua_pushcclosure(L, get_locale, 1);
+    lua_setfield(L, -2, "setlocale");
+    lua_settop(L, 0);
+}
+
+/* Whoever needs it makes it: it would be most of what is copied. */
+static void drop_scratch(lua_State *L, struct runtime *rt)
+{
+    void *ud;
+    lua_Alloc alloc = lua_getallocf(L, &ud);
+    alloc(ud, rt->scratch, LULL_SCRATCH, 0);
+    rt->scratch = NULL;
+}
+
+/* (kept) -> what is at the bottom of the stack */
+static int open(lua_State *L)
+{
+    struct kept *k = lua_touserdata(L, 1);
+    lua_gc(L, LUA_GCSTOP); /* there is no garbage yet */
+    luaL_openlibs(L);
+    lull_open_preloaded(L);
+    lua_settop(L, 0);
+    replace(L);
+    k->rt = lull_pushruntime(L);
+    drop_scratch(L, k->rt);
+    lua_getglobal(L, "math");
+    lua_getfield(L, -1, "randomseed");
+    lua_getfield(L, LUA_REGISTRYINDEX, "_CLIBS"); /* Lua's list of them */
+    lua_gc(L, LUA_GCRESTART);
+    return REST;
+}
+
+static int collect(lua_State *L)
+{
+    lua_gc(L, LUA_GCCOLLECT);
+    return 0;
+}
+
+/* ---- making and keeping ------------------------------------------------------------ */
+
+static void restore(struct kept *k)
+{
+    if (k->touched)
+        region_restore(k->region);
+    k->touched = false;
+}
+
+static void tidy(sys_keep *keep)
+{
+    restore((struct kept *)keep);
+}
+
+static void discard(sys_keep *keep)
+{
+    struct kept *k = (struct kept *)keep;
+    region_free(k->region);
+    free(k);
+}
+
+static bool is_closed_first(const struct kept *k)
+{
+    return k->worker->finalizes || region_outside(k->region) > 0 ||
+           !lua_istable(k->L, LIBRARIES) || lua_rawlen(k->L, LIBRARIES) > 0;
+}
+
+static struct kept *make(struct worker *w)
+{
+    struct kept *k = calloc(1, sizeof *k);
+    if (k == NULL)
+        return NULL;
+    k->keep = (sys_keep){tidy, discard};
+    k->worker = w;
+    k->region = region_new();
+    sys_entropy(k->chance, sizeof k->chance);
+    if (k->region == NULL || (k->L = lua_newstate(allocate, k)) == NULL)
+        goto failed;
+    lua_pushcfunction(k->L, open);
+    lua_pushlightuserdata(k->L, k);
+    if (lua_pcall(k->L, 1, REST, 0) != LUA_OK) {
+        lua_close(k->L);
+        goto failed;
+    }
+    w->finalizes = false; /* those of the libraries have nothing to do */
+    return k;
+failed:
+    discard(&k->keep);
+    return NULL;
+}
+
+/* What cannot be copied is not kept. */
+static void keep_it(struct kept *k, sys_keep **keep)
+{
+    lua_pushcfunction(k->L, collect);
+    if (lua_pcall(k->L, 0, 0, 0) == LUA_OK && region_outside(k->region) == 0 &&
+        region_keep(k->region))
+        *keep = &k->keep;
+    lua_settop(k->L, REST);
+}
+
+struct kept *lull_kept_take(sys_keep **keep, struct worker *w)
+{
+    if (keep != NULL && *keep != NULL && w->anew) {
+        (*keep)->free(*keep);
+        *keep = NULL;
+    }
+    struct kept *k = keep ? (struct kept *)*keep : NULL;
+    if (k == NULL && (k = make(w)) != NULL && keep != NULL)
+        keep_it(k, keep);
+    if (k == NULL)
+        return NULL;
+    restore(k);
+    k->touched = true;
+    k->worker = w;
+    w->rt = k->rt;
+    w->rt->worker = w;
+    return k;
+}
+
+void lull_kept_leave(struct kept *k, sys_keep **keep)
+{
+    if (is_closed_first(k))
+        lua_close(k->L);
+    if (keep == NULL || *keep != &k->keep)
+        discard(&k->keep);
+}
+
+/* ---- what it runs ------------------------------------------------------------------ */
+
+int lull_kept_call(struct kept *k, lua_CFunction f, lua_State **L)
+{
+    *L = k->L;
+    lua_pushcfunction(k->L, f);
+    lua_pushlightuserdata(k->L, k->worker);
+    lua_pushvalue(k->L, RANDOMSEED);
+    return lua_pcall(k->L, 2, 0, 0);
+}
+
+/* The next of a sequence without pattern (splitmix64). */
+static lua_Integer draw(uint64_t *state)
+{
+    uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return (lua_Integer)(x ^ x >> 31);
+}
+
+void lull_kept_prepare(lua_State *L, struct kept *k)
+{
+    lua_pushvalue(L, 1 + RANDOMSEED);
+    lua_pushinteger(L, draw(&k->chance[0]));
+    lua_pushinteger(L, draw(&k->chance[1]));
+    lua_call(L, 2, 0);
+    lull_mission_load(L, k->worker->mission);
+}
