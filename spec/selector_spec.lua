@@ -289,6 +289,31 @@ describe("selector", function()
     assert.equal(0, left)
   end))
 
+  -- What only lull reads may be told a look later, and must not stand before the rest.
+  it("tells of everybody in turn, whoever owns them", each(function(s)
+    for _, room in ipairs {1, 2, 5} do
+      local all <close> = closing()
+      local times = {}
+      for i = 1, 24 do
+        local a, b = probe.pair()
+        table.move({a, b}, 1, 2, #all + 1, all)
+        if i > 4 then s:own(a) end
+        assert(s:arm(a, "w"))
+        times[a] = 0
+      end
+      for _ = 1, 24 * 6 do
+        local facts, n = s:wait(0, room)
+        assert.equal(room, n)
+        for fd in pairs(facts) do times[fd] = times[fd] + 1 end
+      end
+      for i = 1, #all, 2 do
+        assert.is_true(times[all[i]] >= 2 * room, times[all[i]] .. " times")
+        assert(s:arm(all[i], ""))
+        s:forge(all[i])
+      end
+    end
+  end))
+
   it("holds many descriptors, and lets any of them go", each(function(s)
     math.randomseed(8)
     local all <close> = closing()

@@ -76,6 +76,14 @@ static int bare_forge(lua_State *L)
     return 0;
 }
 
+/* s:own (fd): nobody else reads it, as with the streams of lull */
+static int bare_own(lua_State *L)
+{
+    struct bare *s = checkbare(L);
+    checkwatch(L, s)->flags |= LULL_WATCH_AHEAD;
+    return 0;
+}
+
 /* s:wait (timeout in ns [, max]) -> {[fd] = "rw", ...}, count */
 static int bare_wait(lua_State *L)
 {
@@ -152,9 +160,9 @@ static int bare_connect(lua_State *L)
 
 static const luaL_Reg methods[] = {
     {"close", bare_close},   {"__gc", bare_close},      {"arm", bare_arm},
-    {"forge", bare_forge},   {"wait", bare_wait},       {"recv", bare_recv},
-    {"send", bare_send},     {"accept", bare_accept},   {"connect", bare_connect},
-    {NULL, NULL}};
+    {"forge", bare_forge},   {"own", bare_own},         {"wait", bare_wait},
+    {"recv", bare_recv},     {"send", bare_send},       {"accept", bare_accept},
+    {"connect", bare_connect}, {NULL, NULL}};
 
 void open_bare(lua_State *L)
 {

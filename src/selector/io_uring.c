@@ -4,7 +4,9 @@
    Readiness.  A poll request is asked once and answered once, at once where the
    descriptor is ready: asked again before each look it is level-triggered, at the price
    of an entry in the ring for each descriptor that was ready.  What was answered outside
-   of a look is forgotten and asked again, for it may have been used up since.
+   of a look, or not reported by it, is forgotten and asked again, for it may have been
+   used up since; not so where only lull could have done that, for whoever finds nothing
+   goes on waiting.
 
    Streams and listeners of lull (LULL_WATCH_AHEAD) cost less: the kernel receives for
    them by itself.  That is in io_uring_ahead.c.
@@ -78,8 +80,9 @@ static void bury(struct uring *s, struct uring_entry *e)
 void uring_announce(struct uring *s, struct uring_entry *e, unsigned events)
 {
     if (e->events == 0) {
+        bool lasts = e->watch->flags & LULL_WATCH_AHEAD;
         list_remove(&e->ready);
-        list_push(&s->ready, &e->ready);
+        list_push(lasts ? &s->ready : &s->fresh, &e->ready);
     }
     e->events |= (uint8_t)events;
     if (!s->looking)
@@ -281,23 +284,30 @@ static int uring_arm(struct lull_selector *base, lull_watch *w, unsigned events)
     return 0;
 }
 
-/* What was answered and not reported in time, and is no longer sure, is asked again first. */
-static int report(struct uring *s, struct lull_fact *facts, int max)
+static int tell(struct uring *s, lull_list *from, struct lull_fact *facts, int max)
 {
     int n = 0;
-    while (n < max && !list_empty(&s->ready)) {
-        struct uring_entry *e = container_of(list_pop(&s->ready), struct uring_entry, ready);
-        facts[n++] = (struct lull_fact){e->watch, e->events};
+    for (; n < max && !list_empty(from); n++) {
+        struct uring_entry *e = container_of(list_pop(from), struct uring_entry, ready);
+        facts[n] = (struct lull_fact){e->watch, e->events};
         e->events = 0;
         list_push(&s->told, &e->ready);
     }
-    for (lull_list *l = s->ready.next, *next; l != &s->ready; l = next) {
-        struct uring_entry *e = container_of(l, struct uring_entry, ready);
-        next = l->next;
-        if (e->watch->flags & LULL_WATCH_KEPT)
-            continue;
+    return n;
+}
+
+/* What does not last is told before what does, but leaves it half of the room.  What then
+   was not told, and will no longer be sure, is asked again first. */
+static int report(struct uring *s, struct lull_fact *facts, int max)
+{
+    bool lasts = !list_empty(&s->ready);
+    s->odd = !s->odd;
+    int n = tell(s, &s->fresh, facts, lasts ? (max + s->odd) / 2 : max);
+    n += tell(s, &s->ready, facts + n, max - n);
+    n += tell(s, &s->fresh, facts + n, max - n);
+    while (!list_empty(&s->fresh)) {
+        struct uring_entry *e = container_of(list_pop(&s->fresh), struct uring_entry, ready);
         e->events = 0;
-        list_remove(l);
         uring_again(s, e);
     }
     return n;
@@ -398,6 +408,7 @@ static int uring_open(struct lull_selector **out, lull_alloc alloc, void *ud)
     s->host = s->bell = -1;
     s->base = (struct lull_selector){alloc, ud};
     list_init(&s->ready);
+    list_init(&s->fresh);
     list_init(&s->todo);
     list_init(&s->told);
     int rc = io_uring_queue_init_params(ENTRIES, &s->ring, &p);

@@ -67,7 +67,7 @@ struct uring_entry {
     uint16_t first, last, held; /* pieces received, as a chain */
     int *accepted;              /* descriptors, the oldest first */
     unsigned connections, room;
-    lull_list ready; /* in the selector's list of those to be reported, or just told */
+    lull_list ready; /* in one of the selector's of those to be reported, or told */
     lull_list todo;  /* in that of those for whom the kernel has to be asked */
 };
 
@@ -82,10 +82,13 @@ struct uring {
     bool enabled; /* the thread that waits first owns the ring */
     bool looking; /* in wait: what comes is fresh */
     bool rings;   /* the bell, see io_uring_host.c */
+    bool odd;     /* looks, for rooms that cannot be halved */
     int host, bell; /* what hosts poll, and a part of it; -1: nobody does */
     struct uring_entry **entries; /* by descriptor */
     uint32_t capacity;
-    lull_list ready, todo, told;
+    lull_list ready; /* entries to be reported, in this look or a later one */
+    lull_list fresh; /* entries of whom only this look can be sure */
+    lull_list todo, told;
     struct io_uring_buf_ring *buffers; /* NULL: none were needed yet, or to be had */
     char *bytes;                       /* of all pieces */
     bool barren;                       /* there can be no buffers here */
