@@ -289,6 +289,26 @@ describe("selector", function()
     assert.equal(0, left)
   end))
 
+  -- Of many that are ready a turn serves more than a few, else they wait behind each turn
+  -- of one who is greedy.
+  it("sees sixty that became ready at once", each(function(s)
+    local all <close> = closing()
+    for i = 1, 60 do
+      local a, b = probe.pair()
+      all[2 * i - 1], all[2 * i] = a, b
+      s:own(a)
+      assert(s:arm(a, "r"))
+    end
+    assert.same({{}, 0}, {s:wait(0)})
+    for i = 1, 60 do probe.write(all[2 * i], "x") end
+    assert.equal(60, (select(2, s:wait(0))))
+    for i = 1, 60 do
+      assert.equal("x", s:recv(all[2 * i - 1]))
+      assert(s:arm(all[2 * i - 1], ""))
+      s:forge(all[2 * i - 1])
+    end
+  end))
+
   -- What only lull reads may be told a look later, and must not stand before the rest.
   it("tells of everybody in turn, whoever owns them", each(function(s)
     for _, room in ipairs {1, 2, 5} do

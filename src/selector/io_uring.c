@@ -28,7 +28,8 @@ enum {
     ENTRIES = 256,  /* requests that are told at a time */
     ANSWERS = 4096, /* answers that have room; more wait in the kernel */
     PATIENCE = 100, /* looks for a request that was taken back */
-    AGAIN = 4       /* looks at what answers raise questions */
+    AGAIN = 4,      /* looks at what answers raise questions, or did not come at once */
+    PORTION = 20    /* of what has happened, Linux from 6.13 on does so much at a time */
 };
 
 /* ---- entries ------------------------------------------------------------------------ */
@@ -128,9 +129,10 @@ static void answer(struct uring *s, const struct io_uring_cqe *cqe)
     bury(s, e);
 }
 
-/* Reads all answers, also those that had no room. */
-static void read_answers(struct uring *s)
+/* Reads all answers, also those that had no room; returns how many. */
+static unsigned read_answers(struct uring *s)
 {
+    unsigned all = 0;
     do {
         struct io_uring_cqe *cqe;
         unsigned head, n = 0;
@@ -139,7 +141,9 @@ static void read_answers(struct uring *s)
             n++;
         }
         io_uring_cq_advance(&s->ring, n);
+        all += n;
     } while (io_uring_cq_has_overflow(&s->ring) && io_uring_get_events(&s->ring) >= 0);
+    return all;
 }
 
 /* ---- requests ----------------------------------------------------------------------- */
@@ -350,10 +354,11 @@ static int uring_wait(struct lull_selector *base, int64_t timeout, struct lull_f
         return rc;
     s->looking = true;
     review(s);
-    for (int i = 0; i == 0 || (i < AGAIN && !list_empty(&s->todo)); i++) {
-        ask_all(s); /* a request that was given up may be followed by another */
+    bool again = true; /* a request that was given up may be followed by another */
+    for (int i = 0; again && i < AGAIN; i++) {
+        ask_all(s);
         rc = look(s, i == 0 ? timeout : 0);
-        read_answers(s);
+        again = read_answers(s) >= PORTION || !list_empty(&s->todo);
     }
     s->looking = false;
     if (rc < 0 && rc != -ETIME && rc != -EINTR && rc != -EAGAIN && rc != -EBUSY)
