@@ -505,7 +505,7 @@ LULL_API size_t lull_memory(const lull *l);
 /* -- driving: four ways, one engine -- */
 
 /* Runs until every task has ended (LULL_STEP_DONE; those that are daemons need not), or
-   as below.  Sleeps while nothing is to be done.  -EDEADLK: nothing can wake any of the
+   as below.  Then it tells of the errors that nobody has looked at.  Sleeps while nothing is to be done.  -EDEADLK: nothing can wake any of the
    tasks; lull_take_failure tells which.  -EBUSY: called from inside. */
 LULL_API int lull_run(lull *l);
 
@@ -541,7 +541,7 @@ LULL_API int lull_call(lull *l, void (*fn)(lull *l, void *ud), void *ud, unsigne
 /* -- what the host is told -- */
 
 /* An error that nobody looks at: of a task, after the second in which somebody may take
-   it (at once where the host spawned it), or of a callback.  The strings live as long as
+   it (at once where the host spawned it, or lull_run is through), or of a callback.  The strings live as long as
    the call; those of lull_take_failure until its next. */
 typedef struct lull_failure {
     size_t size;

@@ -141,6 +141,21 @@ static void tells_each_error_once(void)
     lull_close(l, 0);
 }
 
+static void tells_of_what_nobody_took_when_all_is_over(void)
+{
+    lull *l = open_with(NULL);
+    lull_failure f = {.size = sizeof f};
+    start(l, "lull.spawn(error, 'lost', 0)");
+    CHECK(lull_run(l) == LULL_STEP_FAILED && lull_take_failure(l, &f));
+    CHECK(strcmp(f.message, "lost") == 0 && f.task != 0);
+    CHECK(lull_run(l) == LULL_STEP_DONE && !lull_take_failure(l, &f));
+    start(l, "lull.on_unhandled(function(e) lull.spawn(say, e) end)"
+             "lull.spawn(error, 'again', 0)");
+    CHECK(lull_run(l) == LULL_STEP_FAILED && lull_take_failure(l, &f));
+    CHECK(lull_run(l) == LULL_STEP_DONE && has_said("again"));
+    lull_close(l, 0);
+}
+
 static void a_failure_that_is_awaited_is_none(void)
 {
     lull *l = open_with(NULL);
@@ -344,6 +359,7 @@ int main(void)
     tells_errors_from_the_step();
     tells_errors_to_a_callback();
     tells_each_error_once();
+    tells_of_what_nobody_took_when_all_is_over();
     a_failure_that_is_awaited_is_none();
     reports_a_deadlock_in_a_run_and_not_in_a_step();
     does_not_nest();

@@ -69,6 +69,21 @@ static int keep_report(lua_State *L)
     return 0;
 }
 
+/* Runs until all have ended, and tells of the failures that nobody can take any more;
+   whom that started has to end as well. */
+static int run_to_the_end(lull *l)
+{
+    struct loop *o = l->object;
+    int rc;
+    do {
+        rc = lull_run_drained(l->L, o);
+        if (rc != 0 || o->tasks != o->daemons)
+            break;
+        lull_review(l->rt, o);
+    } while (o->tasks != o->daemons && !l->stopped && !l->doomed);
+    return rc;
+}
+
 int lull_run(lull *l)
 {
     struct frame saved;
@@ -76,7 +91,7 @@ int lull_run(lull *l)
     if (rc != 0)
         return rc;
     lull_watch_run(l);
-    rc = lull_run_drained(l->L, l->object);
+    rc = run_to_the_end(l);
     lull_unwatch(l);
     if (rc == -EDEADLK) {
         lull_protected_on(l->L, keep_report, l, 1, 0);
