@@ -48,6 +48,16 @@ local upper = [[
 ]]
 
 describe("lull.stdin and lull.stdout", function()
+  it("are told by their names", function()
+    local full <close> = assert(io.open("/dev/full", "w"))
+    local _, err = script([[
+      io.stderr:write(tostring(lull.stdin), "\n", tostring(lull.stdout), "\n",
+                      select(2, lull.stdout:write "x"), "\n")
+    ]], {stdin = "null", stdout = full})
+    assert.equal("stream 1 (stdin)\nstream 2 (stdout)\n"
+      .. "ENOSPC: no space left on device (stdout)\n", err)
+  end)
+
   it("are on pipes", function()
     assert.equal("ONE\nTWO\nLAST\n", output(upper, "one\ntwo\nlast"))
     assert.equal("", output(upper, ""))

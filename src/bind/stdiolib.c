@@ -29,6 +29,17 @@ static struct room *pushroom(lua_State *L)
     return lua_touserdata(L, -1);
 }
 
+const char *lull_stdio_name(lua_State *L, const struct stream *s)
+{
+    static const char *const names[] = {"stdin", "stdout", "stderr"};
+    struct room *room = pushroom(L);
+    lua_pop(L, 1);
+    for (int i = STDIN; room != NULL && i < STREAMS; i++)
+        if (room->streams[i] == s)
+            return names[i];
+    return NULL;
+}
+
 /* Sends what s has waiting.  What cannot be sent is dropped. */
 static void finish(struct stream *s)
 {

@@ -279,6 +279,8 @@ struct sys_tls_context *lull_checktls(lua_State *L, int i);
 /* ---- stdiolib.c: before something is written to a standard file --------------------- */
 
 void lull_stdio_precede(lua_State *L, lull_loop *loop);
+/* "stdin", "stdout", "stderr", or NULL: it is none of them. */
+const char *lull_stdio_name(lua_State *L, const struct stream *s);
 
 /* ---- methods of the other rooms ---------------------------------------------------- */
 

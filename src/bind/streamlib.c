@@ -185,6 +185,7 @@ static int stream_tostring(lua_State *L)
     struct stream *s = checkstream(L, 1);
     struct sys_address a = {.size = SYS_ADDRESS};
     char local[SYS_TEXT] = "", peer[SYS_TEXT] = "";
+    const char *name;
     if (!(s->flags & STREAM_OPEN)) {
         lua_pushfstring(L, "stream %d (closed)", (int)s->id);
         return 1;
@@ -195,6 +196,8 @@ static int stream_tostring(lua_State *L)
         sys_text(&a, peer);
     if (*local || *peer)
         lua_pushfstring(L, "stream %d (%s -> %s)", (int)s->id, local, peer);
+    else if ((name = lull_stdio_name(L, s)) != NULL)
+        lua_pushfstring(L, "stream %d (%s)", (int)s->id, name);
     else
         lua_pushfstring(L, "stream %d (descriptor %d)", (int)s->id, s->io.watch.fd);
     return 1;
@@ -339,7 +342,7 @@ int lull_stream_fail(lua_State *L, struct stream *s, int rc)
     char text[SYS_TEXT];
     bool known = (s->peer_size || s->io.watch.fd >= 0) && peer_of(s, &a) == 0;
     const char *where = known ? sys_text(&a, text) : "";
-    where = *where ? where : NULL;
+    where = *where ? where : lull_stdio_name(L, s);
     if (s->flags & STREAM_OPEN && s->tls && sys_tls_failure(s->tls)) {
         s->in_error = s->out_error = (int16_t)sys_tls_failure(s->tls);
         end(L, s);
