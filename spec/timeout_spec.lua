@@ -184,3 +184,80 @@ describe("lull.timeout", function()
     end)
   end)
 end)
+
+describe("a scope around a call, used again,", function()
+  it("knows nothing of the time limit that it had", function()
+    run(function()
+      assert.equal("quick", lull.timeout(1, function() return "quick" end))
+      local start = lull.now()
+      assert.equal("slow", lull.timeout(60, function()
+        lull.sleep(5)
+        return "slow"
+      end))
+      lull.timeout(1, lull.sleep, 0)
+      lull.shield(lull.sleep, 5)
+      assert.equal(start + 10, lull.now())
+      assert.equal("ETIMEDOUT", (select(3, lull.timeout(2, lull.sleep, 5))))
+      assert.equal(start + 12, lull.now())
+    end)
+  end)
+
+  it("is no shield any more, nor the other way round", function()
+    run(function()
+      for _ = 1, 3 do
+        lull.shield(function() end)
+        local cut = select(3, lull.timeout(1, function()
+          return lull.timeout(5, lull.sleep, 3)
+        end))
+        assert.equal("ETIMEDOUT", cut)
+        assert.equal("ETIMEDOUT", (select(3, lull.timeout(1, function()
+          lull.shield(lull.sleep, 3)
+          lull.sleep(1)
+        end))))
+      end
+    end)
+  end)
+
+  it("is not taken for the one that a kept cancellation was of", function()
+    run(function()
+      local kept
+      lull.timeout(1, function() kept = select(2, pcall(lull.sleep, 5)) end)
+      assert.is_true(lull.is_cancelled(kept))
+      for _ = 1, 40 do
+        local ok, err = pcall(lull.timeout, 1, function()
+          pcall(lull.sleep, 5)
+          error(kept, 0)
+        end)
+        assert.is_false(ok)
+        assert.equal(kept, err)
+      end
+    end)
+  end)
+
+  it("serves many at once, nested, and those who give up", function()
+    run(function()
+      local function nest(depth)
+        if depth == 0 then
+          lull.sleep(1)
+          return "bottom"
+        end
+        return lull.timeout(100 - depth, nest, depth - 1)
+      end
+      for _ = 1, 3 do
+        local tasks = {}
+        for i = 1, 50 do tasks[i] = lull.spawn(nest, i % 7) end
+        for i = 1, 50, 3 do tasks[i]:cancel() end
+        local give_up = coroutine.wrap(function() lull.timeout(9, coroutine.yield) end)
+        give_up()
+        give_up = nil -- luacheck: ignore
+        collectgarbage()
+        for i = 1, 50 do
+          local ok, back = pcall(tasks[i].await, tasks[i])
+          assert.equal(i % 3 ~= 1, ok)
+          if ok then assert.equal("bottom", back) end
+        end
+        assert.equal("failed", (select(2, pcall(lull.timeout, 1, error, "failed"))))
+      end
+    end)
+  end)
+end)

@@ -84,6 +84,10 @@ struct runtime {
         uint32_t *slot;  /* where they, or none, are anchored: the slots that are free */
         uint32_t count, capacity, slots;
     } idle;
+    struct {
+        int scopes; /* where the table of those that were left is in the registry */
+        lua_Integer count;
+    } spare;
     unsigned char *owned; /* a bit for each descriptor that an object of lull owns */
     int owned_size;
     unsigned open, max_open; /* how many these are, and may be (0: any number) */

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <math.h>
 
+enum { SPARES = 32 }; /* in the table, which has room for them from the beginning */
+
 /* ---- making one ----------------------------------------------------------------- */
 
 static struct scope *new(lua_State *L, struct runtime *rt)
@@ -13,6 +15,35 @@ static struct scope *new(lua_State *L, struct runtime *rt)
     struct scope *s = lull_newobject(L, LULL_SCOPE, sizeof *s, 1);
     lull_deadline_init(&s->deadline);
     return s;
+}
+
+/* Scopes around calls that never see them are used again: to make and collect one, which
+   has a finalizer, takes as long as all the rest.  One that was cancelled is not, for
+   errors may be kept that know it.  Nothing here allocates. */
+static struct scope *take_spare(lua_State *L, struct runtime *rt)
+{
+    if (rt->spare.count == 0)
+        return new(L, rt);
+    lull_scope_check(L, rt);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->spare.scopes);
+    lua_rawgeti(L, -1, rt->spare.count);
+    lua_pushnil(L);
+    lua_rawseti(L, -3, rt->spare.count--);
+    lua_replace(L, -2);
+    struct scope *s = lua_touserdata(L, -1);
+    lull_deadline_init(&s->deadline);
+    return s;
+}
+
+/* Keeps the scope at 1, which has been left, if there is room. */
+static void keep_spare(lua_State *L, struct runtime *rt, const struct scope *s)
+{
+    if (s->deadline.scope.own != 0 || rt->spare.count == SPARES)
+        return;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->spare.scopes);
+    lua_pushvalue(L, 1);
+    lua_rawseti(L, -2, ++rt->spare.count);
+    lua_pop(L, 1);
 }
 
 static void set_deadline(lua_State *L, lull_loop *loop, struct scope *s,
@@ -29,9 +60,8 @@ static void set_deadline(lua_State *L, lull_loop *loop, struct scope *s,
 /* ---- around a call -------------------------------------------------------------- */
 
 /* The stack: scope | handler | results or error. */
-static int left(lua_State *L, int status, lua_KContext ctx)
+static int left(lua_State *L, int status, lua_KContext passed)
 {
-    (void)ctx;
     struct runtime *rt = lull_runtime(L);
     struct scope *s = lua_touserdata(L, 1);
     bool well = status == LUA_OK || status == LUA_YIELD;
@@ -49,6 +79,8 @@ static int left(lua_State *L, int status, lua_KContext ctx)
         well = false;
     if (well || !lull_scope_raised(L, rt, s, -1)) {
         lull_scope_leave(L, rt, s);
+        if (!passed)
+            keep_spare(L, rt, s);
         return well ? lua_gettop(L) - 2 : lull_reraise(L);
     }
     lua_pushnil(L);
@@ -57,25 +89,22 @@ static int left(lua_State *L, int status, lua_KContext ctx)
     return 3;
 }
 
-/* Calls the function and nargs arguments on top of the stack inside a new scope. */
+/* Calls the function and nargs arguments on top of the stack, at 2, inside a new scope,
+   which takes the place of whatever is at 1 and is passed on or not. */
 static int call_inside(lua_State *L, int nargs, unsigned flags, lua_Number seconds,
                        bool pass)
 {
     struct runtime *rt = lull_runtime(L);
-    struct scope *s = new(L, rt);
+    struct scope *s = pass ? new(L, rt) : take_spare(L, rt);
+    lua_replace(L, 1);
     if (seconds == seconds)
         set_deadline(L, rt->loop, s, seconds);
     lull_scope_enter(L, rt, s, flags); /* nothing fails between this and the call */
-    if (pass) {
-        lua_pushvalue(L, -1);
-        lua_insert(L, -2 - nargs++);
-    }
-    lua_insert(L, 1);
+    if (pass)
+        lua_pushvalue(L, 1);
     lua_pushcfunction(L, lull_handler);
     lua_insert(L, 2);
-    while (lua_gettop(L) > nargs + 3)
-        lua_remove(L, 3);
-    return left(L, lua_pcallk(L, nargs, LUA_MULTRET, 2, 0, left), 0);
+    return left(L, lua_pcallk(L, nargs + pass, LUA_MULTRET, 2, pass, left), pass);
 }
 
 static lua_Number checkseconds(lua_State *L, int i)
@@ -97,7 +126,9 @@ static int timeout(lua_State *L)
 static int shield(lua_State *L)
 {
     lull_checkcallable(L, 1);
-    return call_inside(L, lua_gettop(L) - 1, LULL_SHIELD, NAN, false);
+    lua_pushnil(L);
+    lua_insert(L, 1);
+    return call_inside(L, lua_gettop(L) - 2, LULL_SHIELD, NAN, false);
 }
 
 /* scope (fn) / scope (seconds, fn) -> results;  scope ([seconds]) -> Scope, a block */
@@ -108,6 +139,10 @@ static int scope(lua_State *L)
     if (!lua_isnoneornil(L, f)) {
         lull_checkcallable(L, f);
         lua_settop(L, f);
+        if (f == 1) {
+            lua_pushnil(L);
+            lua_insert(L, 1);
+        }
         return call_inside(L, 0, 0, seconds, true);
     }
     struct runtime *rt = lull_runtime(L);
@@ -216,6 +251,10 @@ static const luaL_Reg functions[] = {
 
 void lull_open_scope(lua_State *L)
 {
+    struct runtime *rt = lull_pushruntime(L);
+    lua_pop(L, 1);
+    lua_createtable(L, SPARES, 0);
+    rt->spare.scopes = luaL_ref(L, LUA_REGISTRYINDEX);
     lull_newclass(L, LULL_SCOPE, "Scope", methods, metamethods);
     lull_setfuncs(L, functions);
 }
