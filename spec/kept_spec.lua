@@ -177,6 +177,52 @@ describe("the state of a call", function()
     end)
   end)
 
+  it("has what the caller has at the time", function()
+    run(function()
+      local path, cpath, global = package.path, package.cpath, rawget(_G, "lull")
+      local _ <close> = lull.defer(function()
+        package.path, package.cpath = path, cpath
+        rawset(_G, "lull", global)
+      end)
+      local function get()
+        local there = rawget(_G, "lull")
+        return package.path, package.cpath, there and there.version
+      end
+      local function check() assert.same({get()}, {thread.call(get)}) end
+      for _ = 1, 2 do
+        check()
+        package.path = path .. ";one"
+        check()
+        package.cpath = cpath .. ";two"
+        check()
+        rawset(_G, "lull", lull)
+        check()
+        rawset(_G, "lull", nil)
+        check()
+        package.path = ""
+        check()
+        package.path = 42
+        assert.equal("string", (thread.call(function() return type(package.path) end)))
+        package.path, package.cpath = path, cpath
+      end
+    end)
+  end)
+
+  it("is not given lull for the name of a file", function()
+    run(function()
+      local function loaded(code)
+        return thread.call(load(code, "@somewhere/lull/file.lua"))
+      end
+      assert.is_false(loaded "return package.loaded['lu' .. 'll'] ~= nil")
+      local global = rawget(_G, "lull")
+      local _ <close> = lull.defer(rawset, _G, "lull", global)
+      rawset(_G, "lull", require "lull")
+      assert.is_false(loaded "return package.loaded['lu' .. 'll'] ~= nil")
+      assert.is_true(loaded "return lull == package.loaded['lu' .. 'll']")
+      assert.is_true(loaded "return load 'return lull ~= nil' ()")
+    end)
+  end)
+
   it("is the same to a script as that of a thread", function()
     local function describe_all()
       local list, seen = {}, {}
@@ -299,6 +345,25 @@ describe("at the end of a call", function()
           local mt = {}
           LEFT = setmetatable({}, mt)
           mt.__gc = function() os.remove(path) end
+        end))
+      end
+    end)
+  end)
+
+  it("so have those that were there before, if they were changed", function()
+    run(function()
+      for _ = 1, 2 do
+        assert.equal("changed", after(function(path)
+          local metatable = getmetatable(io.stdout)
+          metatable.__gc = function()
+            metatable.__gc = nil
+            os.execute("printf changed >" .. path)
+          end
+        end))
+        assert.equal("changed", after(function(path)
+          getmetatable(debug.getregistry()._CLIBS).__gc = function()
+            os.execute("printf changed >" .. path)
+          end
         end))
       end
     end)

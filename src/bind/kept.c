@@ -21,8 +21,10 @@
 #include "region.h"
 #include "worker.h"
 
-/* what is at the bottom of the stack of a state at rest */
-enum { RANDOMSEED = 1, LIBRARIES, REST = LIBRARIES };
+/* What is at the bottom of the stack of a state at rest: a function, Lua's list of C
+   libraries, "__gc", and of what has a finalizer from the beginning the metatable and the
+   finalizer. */
+enum { RANDOMSEED = 1, LIBRARIES, GC, BEGUN, BEGINNINGS = 3, REST = GC + 2 * BEGINNINGS };
 
 struct kept {
     sys_keep keep; /* first */
@@ -129,6 +131,32 @@ static void drop_scratch(lua_State *L, struct runtime *rt)
     rt->scratch = NULL;
 }
 
+/* Pushes the metatable of the value on top, and its finalizer. */
+static void push_beginning(lua_State *L)
+{
+    if (lua_getmetatable(L, -1))
+        lua_replace(L, -2);
+    lua_getfield(L, -1, "__gc");
+}
+
+static void push_rest(lua_State *L)
+{
+    lua_getglobal(L, "math");
+    lua_getfield(L, -1, "randomseed");
+    lua_replace(L, -2);
+    lua_getfield(L, LUA_REGISTRYINDEX, "_CLIBS");
+    int libraries = lua_gettop(L);
+    lua_pushliteral(L, "__gc");
+    lua_pushvalue(L, libraries);
+    push_beginning(L);
+    lull_pushruntime(L);
+    push_beginning(L);
+    lua_getglobal(L, "io");
+    lua_getfield(L, -1, "stdout");
+    lua_replace(L, -2);
+    push_beginning(L);
+}
+
 /* (kept) -> what is at the bottom of the stack */
 static int open(lua_State *L)
 {
@@ -140,9 +168,7 @@ static int open(lua_State *L)
     replace(L);
     k->rt = lull_pushruntime(L);
     drop_scratch(L, k->rt);
-    lua_getglobal(L, "math");
-    lua_getfield(L, -1, "randomseed");
-    lua_getfield(L, LUA_REGISTRYINDEX, "_CLIBS"); /* Lua's list of them */
+    push_rest(L);
     lua_gc(L, LUA_GCRESTART);
     return REST;
 }
@@ -174,10 +200,25 @@ static void discard(sys_keep *keep)
     free(k);
 }
 
+/* Has what had a finalizer from the beginning, and needs none of it, another one now? */
+static bool is_changed(lua_State *L, int metatable)
+{
+    lua_pushvalue(L, GC);
+    lua_rawget(L, metatable);
+    bool same = lua_rawequal(L, -1, metatable + 1);
+    lua_pop(L, 1);
+    return !same;
+}
+
 static bool is_closed_first(const struct kept *k)
 {
-    return k->worker->finalizes || region_outside(k->region) > 0 ||
-           !lua_istable(k->L, LIBRARIES) || lua_rawlen(k->L, LIBRARIES) > 0;
+    if (k->worker->finalizes || region_outside(k->region) > 0 ||
+        lua_rawlen(k->L, LIBRARIES) > 0)
+        return true;
+    for (int i = 0; i < BEGINNINGS; i++)
+        if (is_changed(k->L, BEGUN + 2 * i))
+            return true;
+    return false;
 }
 
 static struct kept *make(struct worker *w)
@@ -193,7 +234,7 @@ static struct kept *make(struct worker *w)
         goto failed;
     lua_pushcfunction(k->L, open);
     lua_pushlightuserdata(k->L, k);
-    if (lua_pcall(k->L, 1, REST, 0) != LUA_OK) {
+    if (lua_pcall(k->L, 1, REST, 0) != LUA_OK || !lua_istable(k->L, LIBRARIES)) {
         lua_close(k->L);
         goto failed;
     }

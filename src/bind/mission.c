@@ -94,10 +94,21 @@ static void push_paths(lua_State *L)
     lua_remove(L, -3);
 }
 
-/* Does the host have us in a global, and does the code speak of it? */
-static bool is_named(lua_State *L, const char *code, size_t size)
+/* Where in the code of the function on top the name of its file ends: that may speak of
+   lull where the function does not. */
+static size_t body_of(lua_State *L, const struct making *k)
 {
-    if (memmem(code, size, "lull", LULL) == NULL)
+    lua_Debug ar;
+    lua_pushvalue(L, -1);
+    lua_getinfo(L, ">S", &ar);
+    const char *source = memmem(k->m->bytes, k->size, ar.source, ar.srclen);
+    return source ? (size_t)(source - k->m->bytes) + ar.srclen : 0;
+}
+
+/* Does the host have us in a global, and does the code speak of it? */
+static bool is_named(lua_State *L, const struct mission *m)
+{
+    if (memmem(m->bytes + m->body, m->code - m->body, "lull", LULL) == NULL)
         return false;
     lua_getglobal(L, "lull");
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
@@ -119,7 +130,7 @@ static bool is_current(lua_State *L, const struct mission *m)
 {
     return is_path(L, -2, m->paths[0], m->bytes + m->code, m->path) &&
            is_path(L, -1, m->paths[1], m->bytes + m->code + m->path + 1, m->cpath) &&
-           m->named == is_named(L, m->bytes, m->code);
+           m->named == is_named(L, m);
 }
 
 static bool add_path(lua_State *L, struct making *k, int i, bool *there, size_t *size)
@@ -139,7 +150,7 @@ static struct mission *make(lua_State *L, int paths)
         free(k.m);
         return NULL;
     }
-    size_t code = k.size;
+    size_t code = k.size, body = body_of(L, &k);
     for (int i = 0; i < 2; i++)
         if (!add_path(L, &k, paths + i, &there[i], &size[i])) {
             free(k.m);
@@ -148,6 +159,7 @@ static struct mission *make(lua_State *L, int paths)
     atomic_init(&k.m->refs, 1);
     memcpy(k.m->paths, there, sizeof there);
     k.m->code = code;
+    k.m->body = body;
     k.m->path = size[0];
     k.m->cpath = size[1];
     return k.m;
@@ -183,7 +195,7 @@ void lull_mission(lua_State *L, struct mission **out)
         struct mission *m = *out = make(L, top + 1);
         if (m == NULL)
             luaL_error(L, "not enough memory");
-        m->named = is_named(L, m->bytes, m->code);
+        m->named = is_named(L, m);
         remember(L, known, m);
     }
     lua_settop(L, top);

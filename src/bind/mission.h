@@ -12,6 +12,7 @@ struct mission {
     bool named;              /* lull is to be a global there, as it is here */
     bool paths[2];           /* is there a path, a cpath? */
     size_t code, path, cpath; /* bytes of each */
+    size_t body;             /* of the code, what comes behind the name of its file */
     char bytes[];            /* of the code, and the paths, which end with a zero */
 };
 
