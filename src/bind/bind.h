@@ -188,6 +188,14 @@ static inline void *lull_test(lua_State *L, struct runtime *rt, int i, enum lull
 /* The same, but raises the usual argument error ("Stream expected, got nil"). */
 void *lull_check(lua_State *L, struct runtime *rt, int i, enum lull_class c);
 
+/* lull_check of argument 1, for hot paths. */
+static inline void *lull_self(lua_State *L, struct runtime *rt, enum lull_class c)
+{
+    void *object;
+    const void *class = lull_classof(L, 1, &object);
+    return class == rt->classes[c] ? object : lull_check(L, rt, 1, c);
+}
+
 /* Notes that a descriptor belongs to an object of lull, or does no more; who owns one
    says so as long as it is open. */
 void lull_own(struct runtime *rt, int fd, bool owned);

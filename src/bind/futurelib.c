@@ -9,8 +9,11 @@
 /* Pushes a new pending Future. */
 static lull_future *new_future(lua_State *L)
 {
-    lull_future *f = lull_newobject(L, LULL_FUTURE, sizeof *f, 1);
+    struct runtime *rt = lull_runtime(L);
+    lull_future *f = lull_newbare(L, rt, LULL_FUTURE, sizeof *f, 1);
     lull_future_init(f);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, rt->metatables[LULL_FUTURE]);
+    lua_setmetatable(L, -2);
     return f;
 }
 
@@ -28,8 +31,11 @@ void lull_take(struct runtime *rt, lull_future *f)
     f->flags |= LULL_TAKEN;
 }
 
-static lull_future *checkfuture_in(lua_State *L, struct runtime *rt, int i)
+static inline lull_future *checkfuture_in(lua_State *L, struct runtime *rt, int i)
 {
+    void *object;
+    if (lull_classof(L, i, &object) == rt->classes[LULL_FUTURE])
+        return object;
     lull_future *f = lull_tofuture(L, rt, i);
     if (f == NULL)
         luaL_typeerror(L, i, "Future");
@@ -121,7 +127,7 @@ static int set(lua_State *L, struct runtime *rt, lull_future *f, unsigned state,
 static int set_result(lua_State *L)
 {
     struct runtime *rt = lull_runtime(L);
-    lull_future *f = lull_check(L, rt, 1, LULL_FUTURE);
+    lull_future *f = lull_self(L, rt, LULL_FUTURE);
     return set(L, rt, f, LULL_RESULT, lua_gettop(L) - 1);
 }
 

@@ -20,12 +20,12 @@ struct guard {
 
 static struct lock *checklock(lua_State *L)
 {
-    return lull_check(L, lull_runtime(L), 1, LULL_LOCK);
+    return lull_self(L, lull_runtime(L), LULL_LOCK);
 }
 
 static struct guard *checkguard(lua_State *L)
 {
-    return lull_check(L, lull_runtime(L), 1, LULL_GUARD);
+    return lull_self(L, lull_runtime(L), LULL_GUARD);
 }
 
 static bool holds(const struct guard *g)
@@ -112,7 +112,7 @@ static int acquirek(lua_State *L, int first, lua_KContext rc)
 static int acquire(lua_State *L)
 {
     struct runtime *rt = lull_runtime(L);
-    struct lock *lock = lull_check(L, rt, 1, LULL_LOCK);
+    struct lock *lock = lull_self(L, rt, LULL_LOCK);
     return lull_may(L, rt) ? acquire_in(L, rt, lock) : lull_enter_slowly(L, rt, acquirek);
 }
 

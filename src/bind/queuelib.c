@@ -6,7 +6,7 @@ static const char *const names[] = {"queue", "lifo_queue", "priority_queue", NUL
 
 static struct queue *checkqueue(lua_State *L)
 {
-    return lull_check(L, lull_runtime(L), 1, LULL_QUEUE);
+    return lull_self(L, lull_runtime(L), LULL_QUEUE);
 }
 
 /* ---- putting --------------------------------------------------------------------- */
@@ -63,7 +63,7 @@ static int putk(lua_State *L, int first_time, lua_KContext rc)
 static int put(lua_State *L)
 {
     struct runtime *rt = lull_runtime(L);
-    struct queue *q = lull_check(L, rt, 1, LULL_QUEUE);
+    struct queue *q = lull_self(L, rt, LULL_QUEUE);
     if (lua_isnoneornil(L, 2))
         return luaL_error(L, "bad argument #1 to 'put' (nil is no item)");
     return lull_may(L, rt) ? put_in(L, rt, q) : lull_enter_slowly(L, rt, putk);
@@ -131,7 +131,7 @@ static int getk(lua_State *L, int first_time, lua_KContext rc)
 static int get(lua_State *L)
 {
     struct runtime *rt = lull_runtime(L);
-    struct queue *q = lull_check(L, rt, 1, LULL_QUEUE);
+    struct queue *q = lull_self(L, rt, LULL_QUEUE);
     return lull_may(L, rt) ? get_from(L, rt, q) : lull_enter_slowly(L, rt, getk);
 }
 

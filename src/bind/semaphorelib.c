@@ -16,7 +16,7 @@ struct permit {
 
 static struct semaphore *checksemaphore(lua_State *L)
 {
-    return lull_check(L, lull_runtime(L), 1, LULL_SEMAPHORE);
+    return lull_self(L, lull_runtime(L), LULL_SEMAPHORE);
 }
 
 /* Pushes a permit of the semaphore at 1. */
@@ -76,7 +76,7 @@ static int acquirek(lua_State *L, int first, lua_KContext rc)
 static int acquire(lua_State *L)
 {
     struct runtime *rt = lull_runtime(L);
-    struct semaphore *s = lull_check(L, rt, 1, LULL_SEMAPHORE);
+    struct semaphore *s = lull_self(L, rt, LULL_SEMAPHORE);
     return lull_may(L, rt) ? acquire_in(L, rt, s) : lull_enter_slowly(L, rt, acquirek);
 }
 
@@ -124,7 +124,7 @@ static int release(lua_State *L)
 /* permit:close (): gives it back, once. */
 static int close(lua_State *L)
 {
-    struct permit *p = lull_check(L, lull_runtime(L), 1, LULL_PERMIT);
+    struct permit *p = lull_self(L, lull_runtime(L), LULL_PERMIT);
     struct semaphore *s = p->semaphore;
     p->semaphore = NULL;
     return s != NULL ? release_to(L, s, 1) : 0;
@@ -155,7 +155,7 @@ static int semaphore_tostring(lua_State *L)
 
 static int permit_tostring(lua_State *L)
 {
-    struct permit *p = lull_check(L, lull_runtime(L), 1, LULL_PERMIT);
+    struct permit *p = lull_self(L, lull_runtime(L), LULL_PERMIT);
     lua_pushstring(L, p->semaphore != NULL ? "permit (held)" : "permit (released)");
     return 1;
 }
