@@ -3,6 +3,7 @@
    stream's flusher sends them on the loop, outside of any task, and allocates nothing.
    Until they are sent the stream is held. */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include "stream.h"
@@ -252,6 +253,16 @@ static int queue_all(lua_State *L, struct stream *s, int top, size_t skip)
     return 0;
 }
 
+/* The same at once, on behalf of the task that writes. */
+static int drain_now(lua_State *L, lull_loop *loop, struct stream *s)
+{
+    size_t before = s->queued;
+    int rc = drain(L, loop, s);
+    size_t n = before - s->queued;
+    lull_charge(s->rt, n < INT_MAX ? (int)n : INT_MAX);
+    return rc;
+}
+
 int lull_stream_write(lua_State *L, lull_loop *loop, struct stream *s)
 {
     int top = lua_gettop(L), n = 0;
@@ -274,7 +285,7 @@ int lull_stream_write(lua_State *L, lull_loop *loop, struct stream *s)
     }
     int rc = queue_all(L, s, top, (size_t)n);
     if (rc == 0 && data == NULL && list_empty(&s->flusher.link))
-        rc = drain(L, loop, s); /* too much to be joined, or left from another loop */
+        rc = drain_now(L, loop, s); /* too much to be joined, or left from another loop */
     if (rc < 0 && rc != -EAGAIN && rc != -ENOMEM)
         return give_up(L, s, rc);
     int started = begin_flush(L, loop, s, 1);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "sock.h"
+#include "stream.h"
 
 enum { FDS = 16 }; /* descriptors that recvmsg takes unless told otherwise */
 
@@ -40,6 +41,7 @@ static int sendmsgk(lua_State *L, int status, lua_KContext rc)
     int n = lull_sock_again(s, rc);
     if (n == 0)
         n = sys_sendmsg(s->io.watch.fd, &m);
+    lull_charge(lull_runtime(L), n);
     if (n == -EAGAIN)
         return lull_sock_await(L, s, LULL_WRITE, sendmsgk);
     if (n < 0)
@@ -128,6 +130,7 @@ static int recvmsgk(lua_State *L, int status, lua_KContext rc)
     lull_io_retry(&s->io);
     if (n == 0)
         n = sys_recvmsg(s->io.watch.fd, &m);
+    lull_charge(rt, n);
     if (n == -EAGAIN)
         return lull_sock_await(L, s, LULL_READ, recvmsgk);
     if (n < 0)

@@ -260,6 +260,7 @@ static int sendtok(lua_State *L, int status, lua_KContext rc)
     n = lull_sock_again(s, rc);
     if (n == 0)
         n = sys_sendto(s->io.watch.fd, data, size, &to);
+    lull_charge(lull_runtime(L), n);
     if (n == -EAGAIN)
         return lull_sock_await(L, s, LULL_WRITE, sendtok);
     if (n < 0 && s->open)
