@@ -208,6 +208,26 @@ describe("the state of a call", function()
     end)
   end)
 
+  it("is as new with whatever functions, called again and again", function()
+    run(function()
+      local function code(text)
+        return load("LEFT = (LEFT or 0) + 1 return LEFT, " .. text)
+      end
+      local functions = {code "1", code("#'" .. ("x"):rep(200000) .. "'"),
+        code("#'" .. ("y"):rep(20000) .. "'"), code "require 'lull.queue' and 2",
+        code(("(function() return 7 end)() + "):rep(2000) .. "0")}
+      local function check(fn) assert.same({fn()}, {thread.call(fn)}) end
+      for round = 1, 3 do
+        for _, fn in ipairs(functions) do
+          for _ = 1, round do
+            check(fn)
+            rawset(_G, "LEFT", nil)
+          end
+        end
+      end
+    end)
+  end)
+
   it("is not given lull for the name of a file", function()
     run(function()
       local function loaded(code)

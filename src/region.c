@@ -1,5 +1,5 @@
-/* The blocks of a region.  Small ones are of sixty-four sizes, larger ones of powers of
-   two; what is given back is kept for the next of its size, and the rest is taken from
+/* The blocks of a region.  Small ones are of sixty-four sizes, larger ones of four between
+   two powers of two; what is given back is kept for the next of its size, and the rest is taken from
    the end of what was used.  All that says so stands at the beginning of the memory that
    is copied, so restoring is one memcpy.
 
@@ -38,9 +38,10 @@ enum {
     SIZE = 256 * 1024,
     UNIT = 16,
     SMALL = 1024,        /* up to here sizes are multiples of it */
-    LARGEST = 32 * 1024, /* up to here they are powers of two */
+    LARGEST = 32 * 1024, /* up to here there are four to each power of two */
     SMALLS = SMALL / UNIT,
-    PLACES = SMALLS + 5
+    PLACES = SMALLS + 5 * 4,
+    COPIES = 2
 };
 
 struct block {
@@ -54,8 +55,10 @@ struct head {
 
 struct region {
     char *memory; /* SIZE bytes, which begin with a head */
-    char *copy;   /* or NULL */
-    size_t copied;
+    struct copy {
+        char *bytes; /* or NULL */
+        size_t size;
+    } copies[COPIES];
     unsigned outside;
 };
 
@@ -86,7 +89,8 @@ void region_free(struct region *r)
         return;
     ALLOW(r->memory, SIZE);
     free(r->memory);
-    free(r->copy);
+    for (int i = 0; i < COPIES; i++)
+        free(r->copies[i].bytes);
     free(r);
 }
 
@@ -102,20 +106,21 @@ static bool is_inside(const struct region *r, const void *ptr)
     return (uintptr_t)ptr - (uintptr_t)r->memory < SIZE;
 }
 
-/* Where a block of that size stands, which is at most LARGEST. */
-static unsigned place(size_t size)
+/* Where a block of that size stands, which is at most LARGEST; and how large it is. */
+static unsigned place(size_t *size)
 {
-    if (size <= SMALL)
-        return (unsigned)((size - 1) / UNIT);
+    if (*size <= SMALL) {
+        unsigned i = (unsigned)((*size - 1) / UNIT);
+        *size = (i + 1) * UNIT;
+        return i;
+    }
     unsigned i = SMALLS;
-    for (size_t room = 2 * SMALL; room < size; room *= 2)
-        i++;
-    return i;
-}
-
-static size_t room(unsigned i)
-{
-    return i < SMALLS ? (i + 1) * UNIT : (size_t)2 * SMALL << (i - SMALLS);
+    size_t step = SMALL / 4;
+    for (; *size > 8 * step; step *= 2)
+        i += 4;
+    unsigned n = (unsigned)((*size - 1) / step); /* 4 to 7 */
+    *size = (n + 1) * step;
+    return i + n - 4;
 }
 
 static void *take(struct region *r, size_t size)
@@ -123,7 +128,8 @@ static void *take(struct region *r, size_t size)
     if (size > LARGEST)
         return NULL;
     struct head *h = head(r);
-    unsigned i = place(size);
+    size_t room = size;
+    unsigned i = place(&room);
     struct block *b = h->free[i];
     if (b != NULL) {
         ALLOW(b, sizeof *b);
@@ -132,10 +138,10 @@ static void *take(struct region *r, size_t size)
         ALLOW(b, size);
         return b;
     }
-    if (SIZE - h->used < room(i) + GAP)
+    if (SIZE - h->used < room + GAP)
         return NULL;
     b = (struct block *)(void *)(r->memory + h->used);
-    h->used += room(i) + GAP;
+    h->used += room + GAP;
     ALLOW(b, size);
     return b;
 }
@@ -143,11 +149,11 @@ static void *take(struct region *r, size_t size)
 static void give(struct region *r, void *ptr, size_t size)
 {
     struct block *b = ptr;
-    unsigned i = place(size);
+    unsigned i = place(&size);
     ALLOW(b, sizeof *b);
     b->next = head(r)->free[i];
     head(r)->free[i] = b;
-    FORBID(b, room(i));
+    FORBID(b, size);
 }
 
 static void *get(struct region *r, size_t size)
@@ -164,7 +170,8 @@ static void *resize(struct region *r, void *ptr, size_t osize, size_t nsize)
 {
     if (!is_inside(r, ptr))
         return realloc(ptr, nsize);
-    bool stays = osize <= LARGEST && nsize <= LARGEST && place(osize) == place(nsize);
+    size_t oroom = osize, nroom = nsize;
+    bool stays = nsize <= LARGEST && place(&oroom) == place(&nroom);
     void *to = stays ? NULL : get(r, nsize);
     if (to == NULL) {
         if (nsize > osize && !stays)
@@ -177,14 +184,6 @@ static void *resize(struct region *r, void *ptr, size_t osize, size_t nsize)
     memcpy(to, ptr, osize < nsize ? osize : nsize);
     give(r, ptr, osize);
     return to;
-}
-
-void *region_none(void *ptr, size_t nsize)
-{
-    if (nsize > 0)
-        return realloc(ptr, nsize);
-    free(ptr);
-    return NULL;
 }
 
 void *region_alloc(struct region *r, void *ptr, size_t osize, size_t nsize)
@@ -204,23 +203,25 @@ void *region_alloc(struct region *r, void *ptr, size_t osize, size_t nsize)
 
 /* ---- the copy ---------------------------------------------------------------------- */
 
-bool region_keep(struct region *r)
+bool region_keep(struct region *r, int which)
 {
+    struct copy *c = &r->copies[which];
     size_t size = head(r)->used;
     assert(r->outside == 0);
-    char *copy = realloc(r->copy, size);
-    if (copy == NULL)
+    char *bytes = realloc(c->bytes, size);
+    if (bytes == NULL)
         return false;
     ALLOW(r->memory, size);
-    r->copy = memcpy(copy, r->memory, size);
-    r->copied = size;
+    c->bytes = memcpy(bytes, r->memory, size);
+    c->size = size;
     return true;
 }
 
-void region_restore(struct region *r)
+void region_restore(struct region *r, int which)
 {
+    const struct copy *c = &r->copies[which];
     assert(r->outside == 0);
-    ALLOW(r->memory, r->copied);
-    memcpy(r->memory, r->copy, r->copied);
-    FORBID(r->memory + r->copied, SIZE - r->copied);
+    ALLOW(r->memory, c->size);
+    memcpy(r->memory, c->bytes, c->size);
+    FORBID(r->memory + c->size, SIZE - c->size);
 }

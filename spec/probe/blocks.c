@@ -130,12 +130,12 @@ static int live_again(lua_State *L)
     bool well = r != NULL && live_in(r, then, steps / 100, &state);
     if (well) {
         drop_large(r, then);
-        well = region_keep(r);
+        well = region_keep(r, 1) && region_keep(r, 0);
     }
     for (int round = 0; well && round < 5; round++) {
         memcpy(now, then, sizeof now);
         well = live_in(r, now, steps, &state) && drop_all(r, now);
-        region_restore(r);
+        region_restore(r, round % 2);
         for (int i = 0; well && i < FEW; i++)
             well = holds(&then[i], then[i].size);
     }

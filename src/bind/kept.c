@@ -23,8 +23,15 @@
 
 /* What is at the bottom of the stack of a state at rest: a function, Lua's list of C
    libraries, "__gc", and of what has a finalizer from the beginning the metatable and the
-   finalizer. */
-enum { RANDOMSEED = 1, LIBRARIES, GC, BEGUN, BEGINNINGS = 3, REST = GC + 2 * BEGINNINGS };
+   finalizer; and then the function of the mission, where it is loaded. */
+enum {
+    RANDOMSEED = 1, LIBRARIES, GC, BEGUN,
+    BEGINNINGS = 3,
+    REST = GC + 2 * BEGINNINGS,
+    FUNCTION
+};
+
+enum { NEW, LOADED }; /* the copies */
 
 struct kept {
     sys_keep keep; /* first */
@@ -33,6 +40,9 @@ struct kept {
     struct runtime *rt;
     struct worker *worker;   /* whose state it is */
     uint64_t chance[2];      /* of which seeds are made */
+    struct mission *mission; /* of the last call */
+    int copy;                /* which one it is, or will be when it is put back */
+    bool tried;              /* the mission, to load it beforehand */
     bool touched;            /* it is not as it was copied */
 };
 
@@ -184,7 +194,7 @@ static int collect(lua_State *L)
 static void restore(struct kept *k)
 {
     if (k->touched)
-        region_restore(k->region);
+        region_restore(k->region, k->copy);
     k->touched = false;
 }
 
@@ -196,6 +206,7 @@ static void tidy(sys_keep *keep)
 static void discard(sys_keep *keep)
 {
     struct kept *k = (struct kept *)keep;
+    lull_mission_unref(k->mission);
     region_free(k->region);
     free(k);
 }
@@ -250,9 +261,48 @@ static void keep_it(struct kept *k, sys_keep **keep)
 {
     lua_pushcfunction(k->L, collect);
     if (lua_pcall(k->L, 0, 0, 0) == LUA_OK && region_outside(k->region) == 0 &&
-        region_keep(k->region))
+        region_keep(k->region, NEW))
         *keep = &k->keep;
     lua_settop(k->L, REST);
+}
+
+static int load(lua_State *L)
+{
+    lull_mission_load(L, lua_touserdata(L, 1));
+    return 1;
+}
+
+/* Loads the mission; what comes of that is the second copy, if it is all in the region. */
+static void load_ahead(struct kept *k)
+{
+    lua_pushcfunction(k->L, load);
+    lua_pushlightuserdata(k->L, k->mission);
+    if (lua_pcall(k->L, 1, 1, 0) == LUA_OK && !is_closed_first(k) &&
+        region_keep(k->region, LOADED)) {
+        k->copy = LOADED;
+        return;
+    }
+    if (is_closed_first(k))
+        lua_close(k->L);
+    k->worker->finalizes = false;
+    k->touched = true;
+    restore(k);
+}
+
+static void get_ready(struct kept *k, struct mission *m)
+{
+    if (k->mission == NULL || !lull_mission_same(k->mission, m)) {
+        if (k->copy != NEW)
+            k->touched = true;
+        k->copy = NEW;
+        restore(k);
+        lull_mission_unref(k->mission);
+        k->mission = lull_mission_ref(m);
+        k->tried = m->named; /* lull takes more than memory */
+    } else if (!k->tried) {
+        k->tried = true;
+        load_ahead(k);
+    }
 }
 
 struct kept *lull_kept_take(sys_keep **keep, struct worker *w)
@@ -266,9 +316,10 @@ struct kept *lull_kept_take(sys_keep **keep, struct worker *w)
         keep_it(k, keep);
     if (k == NULL)
         return NULL;
-    restore(k);
-    k->touched = true;
     k->worker = w;
+    if (keep != NULL && *keep == &k->keep)
+        get_ready(k, w->mission);
+    k->touched = true;
     w->rt = k->rt;
     w->rt->worker = w;
     return k;
@@ -290,7 +341,9 @@ int lull_kept_call(struct kept *k, lua_CFunction f, lua_State **L)
     lua_pushcfunction(k->L, f);
     lua_pushlightuserdata(k->L, k->worker);
     lua_pushvalue(k->L, RANDOMSEED);
-    return lua_pcall(k->L, 2, 0, 0);
+    if (k->copy == LOADED)
+        lua_pushvalue(k->L, FUNCTION);
+    return lua_pcall(k->L, k->copy == LOADED ? 3 : 2, 0, 0);
 }
 
 /* The next of a sequence without pattern (splitmix64). */
@@ -304,9 +357,12 @@ static lua_Integer draw(uint64_t *state)
 
 void lull_kept_prepare(lua_State *L, struct kept *k)
 {
-    lua_pushvalue(L, 1 + RANDOMSEED);
+    lua_pushvalue(L, 2);
     lua_pushinteger(L, draw(&k->chance[0]));
     lua_pushinteger(L, draw(&k->chance[1]));
     lua_call(L, 2, 0);
-    lull_mission_load(L, k->worker->mission);
+    if (k->copy == LOADED)
+        lua_pushvalue(L, 3);
+    else
+        lull_mission_load(L, k->worker->mission);
 }

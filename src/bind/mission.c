@@ -71,6 +71,12 @@ static int last_gc(lua_State *L)
     return 0;
 }
 
+struct mission *lull_mission_ref(struct mission *m)
+{
+    atomic_fetch_add(&m->refs, 1);
+    return m;
+}
+
 void lull_mission_unref(struct mission *m)
 {
     if (m != NULL && atomic_fetch_sub(&m->refs, 1) == 1)
@@ -173,8 +179,7 @@ static void remember(lua_State *L, struct mission **known, struct mission *m)
     *known = NULL;
     lua_pushvalue(L, 1);
     lull_know(L, &function_key);
-    atomic_fetch_add(&m->refs, 1);
-    *known = m;
+    *known = lull_mission_ref(m);
 }
 
 void lull_mission(lua_State *L, struct mission **out)
@@ -188,8 +193,7 @@ void lull_mission(lua_State *L, struct mission **out)
     bool again = *known != NULL && lua_rawequal(L, -1, 1);
     lua_pop(L, 1);
     if (again && is_current(L, *known)) {
-        *out = *known;
-        atomic_fetch_add(&(*out)->refs, 1);
+        *out = lull_mission_ref(*known);
     } else {
         lua_pushvalue(L, 1);
         struct mission *m = *out = make(L, top + 1);

@@ -21,6 +21,7 @@ struct mission {
    to *out, which is NULL. */
 void lull_mission(lua_State *L, struct mission **out);
 
+struct mission *lull_mission_ref(struct mission *m); /* m */
 void lull_mission_unref(struct mission *m); /* or NULL */
 
 bool lull_mission_same(const struct mission *a, const struct mission *b);
