@@ -14,7 +14,6 @@ void lull_queue_dismiss(lua_State *L, struct runtime *rt, struct queue *q,
         lull_wake_all(lull_line_home(L, rt, q->loop), line, LULL_DISMISSED);
 }
 
-/* An item has become free: the first in line is promised it. */
 void lull_queue_promise(lua_State *L, struct runtime *rt, struct queue *q)
 {
     if (list_empty(&q->getters))
@@ -99,7 +98,6 @@ static void store_by_priority(lua_State *L, int i)
     lua_call(L, 2, 0);
 }
 
-/* Adds the value at i > 0.  What may raise comes before anything has changed. */
 void lull_queue_insert(lua_State *L, struct runtime *rt, struct queue *q, int i)
 {
     if (q->order == LULL_BY_PRIORITY)
@@ -123,7 +121,6 @@ static void fetch_by_priority(lua_State *L, struct runtime *rt, struct queue *q)
     lull_reraise(L);
 }
 
-/* Pushes the item that is next, which nobody else has been promised. */
 void lull_queue_fetch(lua_State *L, struct runtime *rt, struct queue *q)
 {
     if (q->order == LULL_BY_PRIORITY)
