@@ -4,18 +4,23 @@ local core = require "lull.core"
 
 local new_queue, compare = core.new_queue, core.compare
 
+local PATIENCE = 100 -- ways that are looked for because somebody used the queue meanwhile
+
 -- ---- by priority ----------------------------------------------------------------------
 
--- A binary heap, and beside it the number of each item, for ties.  Comparing may raise,
--- so first the way of an item is found and then it is gone.
+-- A binary heap, and beside it the number of each item, for ties: how often the heap had
+-- been used when it came.  Comparing may raise, so first the way of an item is found and
+-- then it is gone.  Comparing also runs any code, finalizers too, and those may use the
+-- queue: then the way is looked for again.
 local function is_less(a, b)
   return a < b
 end
 
 local function before(heap, v, number, place)
-  local w = heap.store[place]
+  local w, other = heap.store[place], heap.numbers[place]
+  if v == nil or w == nil then return false end -- it was taken meanwhile
   if heap.less(v, w) then return true end
-  return not heap.less(w, v) and number < heap.numbers[place]
+  return not heap.less(w, v) and number < other
 end
 
 -- Where v belongs on the way from a free place up to the root.
@@ -43,22 +48,35 @@ local function set(heap, place, v, number)
   heap.store[place], heap.numbers[place] = v, number
 end
 
+-- Has nobody used the heap while a way was looked for?
+local function is_settled(heap, uses, tries)
+  if tries > PATIENCE then error("comparing the items of a queue uses that queue", 0) end
+  return heap.uses == uses
+end
+
 local function push(heap, v)
-  local last, number = heap.last + 1, heap.number + 1
-  local place, goal = last, compare(find_above, heap, v, number, last)
+  local tries, uses, last, goal = 0
+  repeat
+    tries, uses, last = tries + 1, heap.uses, heap.last + 1
+    goal = compare(find_above, heap, v, uses, last)
+  until is_settled(heap, uses, tries)
+  local place = last
   while place > goal do
     local above = place // 2
     set(heap, place, heap.store[above], heap.numbers[above])
     place = above
   end
-  set(heap, goal, v, number)
-  heap.last, heap.number = last, number
+  set(heap, goal, v, uses)
+  heap.last, heap.uses = last, uses + 1
 end
 
 local function pop(heap)
-  local last, top = heap.last, heap.store[1]
-  local v, number = heap.store[last], heap.numbers[last]
-  local way = compare(find_below, heap, v, number, last - 1)
+  local tries, uses, last, way = 0
+  repeat
+    tries, uses, last = tries + 1, heap.uses, heap.last
+    way = compare(find_below, heap, heap.store[last], heap.numbers[last], last - 1)
+  until is_settled(heap, uses, tries)
+  local top, v, number = heap.store[1], heap.store[last], heap.numbers[last]
   local place = 1
   for _, below in ipairs(way) do
     set(heap, place, heap.store[below], heap.numbers[below])
@@ -66,7 +84,7 @@ local function pop(heap)
   end
   set(heap, place, v, number)
   set(heap, last)
-  heap.last = last - 1
+  heap.last, heap.uses = last - 1, uses + 1
   return top
 end
 
@@ -97,7 +115,7 @@ function queues.priority_queue(maxsize, less)
   if less ~= nil and type(less) ~= "function" then
     error("bad argument #2 to 'priority_queue' (a function expected)", 2)
   end
-  local heap = { less = less or is_less, store = {}, numbers = {}, last = 0, number = 0 }
+  local heap = { less = less or is_less, store = {}, numbers = {}, last = 0, uses = 0 }
   return new_queue("priority_queue", size, heap, push, pop)
 end
 

@@ -84,7 +84,7 @@ static void fetch_from_ring(lua_State *L, struct queue *q)
     lua_pushnil(L);
     lua_rawseti(L, -3, key);
     q->first += q->order == LULL_FIFO;
-    if (q->stored == 1)
+    if (--q->stored == 0)
         rewind_ring(L, q);
 }
 
@@ -109,14 +109,17 @@ void lull_queue_insert(lua_State *L, struct runtime *rt, struct queue *q, int i)
     lull_queue_promise(L, rt, q);
 }
 
-/* An item that cannot be taken out stays, and it is the next one's turn. */
+/* Comparing runs any code, which may get others: this one no longer counts.  An item that
+   cannot be taken out stays, and it is the next one's turn. */
 static void fetch_by_priority(lua_State *L, struct runtime *rt, struct queue *q)
 {
+    q->stored--;
     lua_pushcfunction(L, lull_handler);
     lua_getiuservalue(L, 1, LULL_QUEUE_POP);
     lua_getiuservalue(L, 1, LULL_QUEUE_STORE);
     if (lua_pcall(L, 1, 1, -3) == LUA_OK)
         return;
+    q->stored++;
     lull_queue_promise(L, rt, q);
     lull_reraise(L);
 }
@@ -127,7 +130,6 @@ void lull_queue_fetch(lua_State *L, struct runtime *rt, struct queue *q)
         fetch_by_priority(L, rt, q);
     else
         fetch_from_ring(L, q);
-    q->stored--;
     if (q->closed && q->stored == 0) /* nobody is left waiting for what will not come */
         lull_queue_dismiss(L, rt, q, &q->getters);
 }
@@ -181,7 +183,7 @@ static void admit(lua_State *L, struct runtime *rt, struct queue *q)
 int lull_queue_fetch_free(lua_State *L, struct runtime *rt, struct queue *q)
 {
     lull_queue_fetch(L, rt, q);
-    if (!list_empty(&q->putters) && !lull_queue_full(q))
+    while (!list_empty(&q->putters) && !lull_queue_full(q)) /* an item may be rejected */
         admit(L, rt, q);
     return 1;
 }
