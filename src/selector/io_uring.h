@@ -34,10 +34,11 @@ extern struct lull_liburing {
 
 #endif
 
+/* A piece holds messages of a page.  Its length is an odd number of cache lines: at powers
+   of two the pieces would share few of them. */
 enum {
     URING_PIECES = 1024, /* buffers of a ring: a power of two */
-    URING_PIECE = 2048,  /* bytes of one */
-    URING_APART = 2112   /* and to the next: at powers of two they share few cache lines */
+    URING_PIECE = 4160   /* bytes of one */
 };
 
 /* Beside LULL_READ and LULL_WRITE in `flying`: its end is being waited for. */

@@ -34,7 +34,7 @@ static size_t ring_bytes(void)
 
 static char *bytes_of(struct uring *s, unsigned id)
 {
-    return s->bytes + (size_t)id * URING_APART;
+    return s->bytes + (size_t)id * URING_PIECE;
 }
 
 static void lend(struct uring *s, unsigned id)
@@ -61,7 +61,7 @@ static bool lend_more(struct uring *s)
    that nothing was ever received into cost nothing. */
 static bool make_buffers(struct uring *s)
 {
-    size_t size = ring_bytes() + (size_t)URING_PIECES * URING_APART;
+    size_t size = ring_bytes() + (size_t)URING_PIECES * URING_PIECE;
     char *memory =
         mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
@@ -81,7 +81,7 @@ static bool make_buffers(struct uring *s)
 void uring_free_buffers(struct uring *s)
 {
     if (s->buffers != NULL)
-        munmap(s->buffers, ring_bytes() + (size_t)URING_PIECES * URING_APART);
+        munmap(s->buffers, ring_bytes() + (size_t)URING_PIECES * URING_PIECE);
 }
 
 /* ---- asking ------------------------------------------------------------------------- */
