@@ -42,6 +42,18 @@ describe("the program's collector", function()
                  mode_after(MUCH .. "collectgarbage 'incremental'" .. FREE))
   end)
 
+  it("collects nothing while a script has stopped it, and changes afterwards", function()
+    local code = MUCH .. [[
+      held = nil
+      collectgarbage()
+      collectgarbage "stop"
+      local weak = setmetatable({{}}, {__mode = "v"})
+      lull.sleep(0)
+      io.write(weak[1] and "stopped " or "collected ")
+      collectgarbage "restart" ]]
+    assert.equal("stopped generational", mode_after(code .. FREE))
+  end)
+
   it("is lua's under --plain", function()
     local out = helper.execute {lull_path, "--plain", "-e",
                                 "io.write(collectgarbage 'incremental')"}

@@ -37,8 +37,12 @@ static int wanted_mode(void)
     return size > MUCH ? LUA_GCINC : size < LITTLE ? LUA_GCGEN : mode;
 }
 
+/* Changing it collects garbage: not while the script has stopped that. */
 static int set_mode(lua_State *L)
 {
+    if (!lua_gc(L, LUA_GCISRUNNING))
+        return 0;
+    mode = wanted_mode();
     if (mode == LUA_GCGEN)
         lua_gc(L, LUA_GCGEN, 0, 0);
     else
@@ -50,10 +54,8 @@ static void on_change(lull_loop *l, lull_waiter *w)
 {
     (void)l;
     lull_wait(w);
-    if (chosen || wanted_mode() == mode)
-        return;
-    mode = wanted_mode();
-    lull_callback(rt, set_mode, NULL);
+    if (!chosen && wanted_mode() != mode)
+        lull_callback(rt, set_mode, NULL);
 }
 
 /* The __gc of an object that nobody holds: a collection has ended.  Lua changes no mode
