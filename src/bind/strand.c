@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "nudge.h"
+#include "post.h"
 
 /* Who has sent so much that was not taken yet waits. */
 enum { MANY = 64, MUCH = 1 << 20 };
@@ -97,6 +98,33 @@ static void hold_loops(struct strand *s)
         hold_loop(container_of(link, struct bell, link));
 }
 
+/* Who is woken wants the lock: lets go of it, and then wakes them.  The caller has a
+   reference, which he keeps. */
+static void unlock(struct strand *s)
+{
+    lull_loop *posted[2];
+    unsigned n = s->posts;
+    bool changes = s->changes;
+    memcpy(posted, s->posted, sizeof posted);
+    s->posts = 0;
+    s->changes = false;
+    pthread_mutex_unlock(&s->lock);
+    for (unsigned i = 0; i < n; i++)
+        lull_post_end(posted[i]);
+    if (changes)
+        pthread_cond_broadcast(&s->changed);
+}
+
+/* Posts the message of b; its loop is woken by unlock, the third and more at once. */
+static void post(struct strand *s, struct bell *b)
+{
+    lull_post_begin(b->loop, &b->message);
+    if (s->posts < sizeof s->posted / sizeof *s->posted)
+        s->posted[s->posts++] = b->loop;
+    else
+        lull_post_end(b->loop);
+}
+
 /* Everybody on that side looks again. */
 static void ring(struct strand *s, enum side side, bool always)
 {
@@ -107,11 +135,11 @@ static void ring(struct strand *s, enum side side, bool always)
             continue;
         b->rung = true;
         s->refs++;
-        lull_post(b->loop, &b->message);
+        post(s, b);
     }
-    if (side == INSIDE) {
+    if (side == INSIDE && s->blocked) {
         s->blocked = false; /* if it still has to wait it says so again */
-        pthread_cond_broadcast(&s->changed);
+        s->changes = true;
     }
 }
 
@@ -294,7 +322,7 @@ int lull_strand_put(struct strand *s, enum side side, struct parcel *p, struct b
 {
     pthread_mutex_lock(&s->lock);
     int rc = look_again(b, try_put(s, side, p));
-    pthread_mutex_unlock(&s->lock);
+    unlock(s);
     return rc;
 }
 
@@ -302,7 +330,7 @@ int lull_strand_get(struct strand *s, enum side side, struct parcel **p, struct 
 {
     pthread_mutex_lock(&s->lock);
     int rc = look_again(b, try_get(s, side, p));
-    pthread_mutex_unlock(&s->lock);
+    unlock(s);
     return rc;
 }
 
@@ -323,6 +351,8 @@ static int block(struct strand *s)
         return -EINTR;
     s->blocked = true;
     ring(s, OUTSIDE, true); /* its loop need not reckon with us */
+    unlock(s);
+    pthread_mutex_lock(&s->lock);
     while (s->blocked)
         pthread_cond_wait(&s->changed, &s->lock);
     return 0;
@@ -334,7 +364,7 @@ int lull_strand_block_put(struct strand *s, struct parcel *p)
     pthread_mutex_lock(&s->lock);
     while ((rc = try_put(s, INSIDE, p)) == -EAGAIN && (rc = block(s)) == 0)
         ;
-    pthread_mutex_unlock(&s->lock);
+    unlock(s);
     return rc;
 }
 
@@ -344,7 +374,7 @@ int lull_strand_block_get(struct strand *s, struct parcel **p)
     pthread_mutex_lock(&s->lock);
     while ((rc = try_get(s, INSIDE, p)) == -EAGAIN && (rc = block(s)) == 0)
         ;
-    pthread_mutex_unlock(&s->lock);
+    unlock(s);
     return rc;
 }
 
@@ -356,7 +386,7 @@ void lull_strand_finish(struct strand *s, enum side side)
     s->ends[side].finished = true;
     ring(s, !side, true);
     ring(s, side, true);
-    pthread_mutex_unlock(&s->lock);
+    unlock(s);
 }
 
 bool lull_strand_over(struct strand *s, struct bell *b)
@@ -374,11 +404,9 @@ void lull_strand_ended(struct strand *s)
     pthread_mutex_lock(&s->lock);
     s->over = true;
     ring(s, OUTSIDE, true);
-    pthread_cond_broadcast(&s->changed);
-    bool last = --s->refs == 0;
-    pthread_mutex_unlock(&s->lock);
-    if (last)
-        destroy(s);
+    s->changes = true;
+    unlock(s);
+    lull_strand_unref(s);
 }
 
 void lull_strand_stop(struct strand *s)
@@ -390,7 +418,7 @@ void lull_strand_stop(struct strand *s)
         sys_nudge(s->thread);
     }
     hold_loops(s);
-    pthread_mutex_unlock(&s->lock);
+    unlock(s);
 }
 
 static struct timespec later(int64_t ns)
@@ -414,7 +442,7 @@ bool lull_strand_join(struct strand *s, int64_t ns)
     s->left = true;
     ring(s, INSIDE, true);
     hold_loops(s);
-    pthread_mutex_unlock(&s->lock);
+    unlock(s);
     if (over)
         pthread_join(s->thread, NULL);
     else

@@ -37,6 +37,9 @@ struct strand {
     } ends[2];
     pthread_cond_t changed; /* for who blocks: the thread, and who joins it */
     bool blocked;         /* the thread blocks until its owner does something */
+    bool changes;         /* `changed` is to be told, when the lock is let go of */
+    unsigned posts;       /* and these loops, to which a message was posted */
+    lull_loop *posted[2];
     bool over;            /* the thread has come to its end */
     bool left;            /* its owner is gone, or waits for it no more */
     pthread_t thread;     /* its owner's */
