@@ -14,6 +14,7 @@ local mistakes = {
   {"'connect' (table expected, got number)", net.connect, "::1", 1, 7},
   {"'connect': bad option 'timeout'", net.connect, "::1", 1, {timeout = -1}},
   {"'listen': bad option 'backlog'", net.listen, "::1", 0, {backlog = "many"}},
+  {"'listen': bad option 'backlog'", net.listen, "::1", 0, {backlog = -1}},
   {"'udp': bad option 'ttl'", net.udp, "127.0.0.1", 0, {ttl = {}}},
   {"'resolve': no such family", net.resolve, "::1", {family = "ipx"}},
   {"bad option 'ndots'", net.resolve, "a.test", {ndots = {}}},
@@ -24,6 +25,16 @@ local mistakes = {
    {max_connections = 0}},
   {"'listen_unix': bad option 'handshake_timeout'", protocol.listen_unix, nothing, "/x",
    {handshake_timeout = "soon"}},
+  {"#2 to 'connect' (string expected, got no value)", protocol.connect, nothing},
+  {"#3 to 'listen' (port number expected, got no value)", protocol.listen, nothing,
+   "::1"},
+  {"#2 to 'datagram' (string expected, got table)", protocol.datagram, nothing, {}},
+  {"#2 to 'connect_unix' (string expected, got no value)", protocol.connect_unix,
+   nothing},
+  {"#2 to 'listen_unix' (string expected, got no value)", protocol.listen_unix,
+   nothing},
+  {"'adopt' (not a descriptor)", net.adopt},
+  {"'adopt' (not a descriptor)", net.adopt, -1},
   {"'open' (string expected, got no value)", fs.open},
   {"'mkdir' (table expected, got string)", fs.mkdir, "/", "parents"},
   {"'defer' (function expected, got no value)", lull.defer},
@@ -125,6 +136,14 @@ describe("a mistake", function()
       end)
     end)
   end
+
+  it("is no function for a clock's timeout", function()
+    helper.run(function()
+      local clock = lull.clock()
+      says("'timeout' (function expected, got no value)", clock.timeout, clock, 1)
+      says("'timeout' (number expected)", clock.timeout, clock, 0 / 0, nothing)
+    end)
+  end)
 
   it("is a closed stream that a child shall have", function()
     helper.run(function()

@@ -8,9 +8,10 @@ Clock.alarm = nil
 
 -- clock:timeout(seconds, fn, ...): as lull.timeout, by this clock.
 function Clock:timeout(seconds, fn, ...)
-  if type(seconds) ~= "number" then
+  if type(seconds) ~= "number" or seconds ~= seconds then
     error("bad argument #1 to 'timeout' (number expected)", 2)
   end
+  arguments.callable(2, "timeout", fn)
   local args = table.pack(...)
   return core.scope(function(scope)
     local _ <close> = alarm(self, seconds, scope)

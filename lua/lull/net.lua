@@ -18,8 +18,9 @@ local BACKLOG = 1024
 -- How many connections may wait to be accepted.
 local function check_backlog(name, opts)
   local backlog = opts.backlog
-  if backlog ~= nil and math.type(backlog) ~= "integer" then
-    arguments.bad_option(3, name, "backlog", "an integer")
+  local n = math.type(backlog) and math.tointeger(backlog)
+  if backlog ~= nil and not (n and n >= 0 and n < 1 << 31) then
+    arguments.bad_option(3, name, "backlog", "an integer, 0 or more,")
   end
 end
 
@@ -180,6 +181,8 @@ net.socket = core.socket
 -- Takes over a descriptor that somebody else has opened: from now on the object's, and
 -- non-blocking for all who share it.
 function net.adopt(fd, opts)
+  local n = math.type(fd) and math.tointeger(fd)
+  if not n or n < 0 then error("bad argument #1 to 'adopt' (not a descriptor)", 2) end
   opts = arguments.options(2, "adopt", opts)
   local kind, family, code = core.adopt(fd)
   if not kind then return nil, family, code end

@@ -53,6 +53,8 @@ end
 -- connect (factory, host, port [, opts]) -> transport, protocol: opts as in net.connect
 function protocol.connect(factory, host, port, opts)
   arguments.callable(1, "connect", factory)
+  arguments.string(2, "connect", host)
+  arguments.port(3, "connect", port)
   arguments.options(4, "connect", opts)
   local stream, message, code = net.connect(host, port, opts)
   if not stream then return nil, message, code end
@@ -62,6 +64,7 @@ end
 -- connect_unix (factory, path [, opts]) -> transport, protocol
 function protocol.connect_unix(factory, path, opts)
   arguments.callable(1, "connect_unix", factory)
+  arguments.string(2, "connect_unix", path)
   arguments.options(3, "connect_unix", opts)
   local stream, message, code = net.connect_unix(path, opts)
   if not stream then return nil, message, code end
@@ -180,6 +183,8 @@ end
 -- net.listen, max_connections, handshake_timeout.
 function protocol.listen(factory, host, port, opts)
   arguments.callable(1, "listen", factory)
+  arguments.string(2, "listen", host)
+  arguments.port(3, "listen", port)
   opts = arguments.options(4, "listen", opts, "protocol.listen")
   local max_connections, handshake_timeout = limits("listen", opts)
   local listener, message, code = net.listen(host, port, arguments.part(opts, "listen"))
@@ -190,6 +195,7 @@ end
 -- listen_unix (factory, path [, opts]) -> Listener
 function protocol.listen_unix(factory, path, opts)
   arguments.callable(1, "listen_unix", factory)
+  arguments.string(2, "listen_unix", path)
   opts = arguments.options(3, "listen_unix", opts, "protocol.listen")
   local max_connections, handshake_timeout = limits("listen_unix", opts)
   local listener, message, code = net.listen_unix(path, arguments.part(opts, "listen"))
@@ -204,6 +210,8 @@ end
 -- without an address.
 function protocol.datagram(factory, host, port, opts)
   arguments.callable(1, "datagram", factory)
+  arguments.string(2, "datagram", host)
+  arguments.port(3, "datagram", port)
   opts = arguments.options(4, "datagram", opts)
   local remote = opts.remote
   if remote ~= nil and not (type(remote) == "table" and type(remote[1]) == "string"
