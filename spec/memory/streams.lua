@@ -75,6 +75,22 @@ local function accepts()
   end)
 end
 
+-- What a stream has only when it needs it is made at birth here.
+local function has_options()
+  each(function(_, attempt)
+    local ok, s, peer = attempt(net.pair, {high_water = 10, linger = 60})
+    if not ok then return end
+    if not s then return assert(tostring(peer):find "ENOMEM", peer) end
+    s:settimeout(0)
+    local _, _, code = s:write(big:rep(20))
+    assert(code == "ETIMEDOUT", code)
+    s:settimeout(nil)
+    lull.spawn(s.close, s)
+    assert(#peer:read "a" == #big * 20)
+    peer:close()
+  end)
+end
+
 local function relays()
   each(function(_, attempt)
     local a, b = net.pair()
@@ -106,5 +122,6 @@ lull.run(function()
     return s:try_write(big:rep(20), "x", big:rep(3), 12)
   end)
   accepts()
+  has_options()
   relays()
 end)

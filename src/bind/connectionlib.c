@@ -88,7 +88,7 @@ static void ready(lull_loop *loop, lull_waiter *w)
 
 static size_t queued(const struct transport *t)
 {
-    return stream_of(t)->queued;
+    return stream_of(t)->out->queued;
 }
 
 static int failure(const struct transport *t)
@@ -100,11 +100,11 @@ static int failure(const struct transport *t)
 static void await_sent(struct transport *t)
 {
     struct stream *s = stream_of(t);
-    s->opts.high_water = lull_transport_low(t);
+    s->out->opts.high_water = lull_transport_low(t);
     if (!list_empty(&t->writer.link))
         return;
     lull_wait(&t->writer);
-    list_push(&s->writers, &t->writer.link);
+    list_push(&s->out->writers, &t->writer.link);
 }
 
 /* The transport at 1, and whether it still takes something. */
@@ -217,7 +217,7 @@ static int transport(lua_State *L)
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, TRANSPORT_STREAM);
     lull_waiter_init(&t->t.reader, ready);
-    t->t.linger = s->opts.linger;
+    t->t.linger = s->out->opts.linger;
     lull_transport_open(L, &t->t, 2, &over_streams, &ends);
     lull_transport_begin(L, &t->t);
     return 1;

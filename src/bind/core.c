@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "stream.h"
 #include "sys.h"
 
 /* uservalues of the runtime */
@@ -31,6 +32,8 @@ static int runtime_gc(lua_State *L)
     rt->owned_size = 0;
     lull_close_pipe(rt);
     sys_tls_free_all(&rt->tls);
+    while (!list_empty(&rt->outflows))
+        lull_free_outflow(L, container_of(rt->outflows.next, struct outflow, link));
     if (rt->scratch) {
         void *ud;
         lua_Alloc alloc = lua_getallocf(L, &ud);
@@ -58,6 +61,7 @@ static void newruntime(lua_State *L)
     struct runtime *rt = lua_newuserdatauv(L, sizeof *rt, USERVALUES);
     memset(rt, 0, sizeof *rt);
     list_init(&rt->tls);
+    list_init(&rt->outflows);
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, runtime_gc);
     lua_setfield(L, -2, "__gc");

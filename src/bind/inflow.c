@@ -77,7 +77,7 @@ void lull_stream_take_slowly(lua_State *L, struct stream *s, size_t n)
 static bool is_read(const struct stream *s)
 {
     const lull_list *l = s->io.readers.next;
-    if (l == &s->flusher.link)
+    if (l == &s->out->flusher.link)
         l = l->next;
     return l != &s->io.readers;
 }

@@ -77,7 +77,7 @@ static int take(lua_State *L, lull_loop *loop, struct listener *l)
     if (lua_getiuservalue(L, 1, SPARE) == LUA_TNIL) {
         lua_pop(L, 1);
         struct stream *s = lull_newstream(L, &l->opts);
-        int rc = l->tls ? lull_tls_begin(s, l->tls, NULL, NULL) : 0;
+        int rc = l->tls ? lull_tls_begin(L, s, l->tls, NULL, NULL) : 0;
         if (rc < 0)
             return rc;
         lua_pushvalue(L, -1);

@@ -14,11 +14,45 @@ enum {
     SENDS = 16 /* of one flush before others get a turn */
 };
 
+struct outflow lull_no_outflow = {
+    .opts = {.limit = 1 << 20, .high_water = 64 * 1024, .linger = 10},
+    .writers = {&lull_no_outflow.writers, &lull_no_outflow.writers},
+    .flusher.link = {&lull_no_outflow.flusher.link, &lull_no_outflow.flusher.link}};
+
+struct outflow *lull_stream_outflow(lua_State *L, struct stream *s)
+{
+    if (s->out != &lull_no_outflow)
+        return s->out;
+    void *ud;
+    lua_Alloc alloc = lua_getallocf(L, &ud);
+    struct outflow *o = alloc(ud, NULL, 0, sizeof *o);
+    if (o == NULL)
+        return NULL;
+    *o = (struct outflow){.opts = lull_no_outflow.opts, .stream = s};
+    list_init(&o->writers);
+    lull_waiter_init(&o->flusher, lull_stream_flush);
+    lull_timer_init(&o->patience, &o->flusher);
+    list_init(&o->link);
+    list_push(&s->rt->outflows, &o->link);
+    return s->out = o;
+}
+
+void lull_free_outflow(lua_State *L, struct outflow *o)
+{
+    void *ud;
+    lua_Alloc alloc = lua_getallocf(L, &ud);
+    list_remove(&o->link);
+    alloc(ud, o, sizeof *o, 0);
+}
+
 /* ---- chunks ------------------------------------------------------------------------ */
 
 /* Appends an empty chunk; NULL: no memory. */
 static struct chunk *append(lua_State *L, struct stream *s, size_t capacity)
 {
+    struct outflow *o = lull_stream_outflow(L, s);
+    if (o == NULL)
+        return NULL;
     void *ud;
     lua_Alloc alloc = lua_getallocf(L, &ud);
     struct chunk *c = alloc(ud, NULL, 0, sizeof *c + capacity);
@@ -26,34 +60,34 @@ static struct chunk *append(lua_State *L, struct stream *s, size_t capacity)
         return NULL;
     *c = (struct chunk){.capacity = capacity};
     c->data = c->bytes;
-    *(s->head ? &s->tail->next : &s->head) = c;
-    s->tail = c;
+    *(o->head ? &o->tail->next : &o->head) = c;
+    o->tail = c;
     return c;
 }
 
 static void remove_first(lua_State *L, struct stream *s)
 {
-    struct chunk *c = s->head;
+    struct chunk *c = s->out->head;
     void *ud;
     lua_Alloc alloc = lua_getallocf(L, &ud);
     if (c->capacity == 0)
         lull_release(L, c);
-    s->head = c->next;
-    s->queued -= c->size;
+    s->out->head = c->next;
+    s->out->queued -= c->size;
     alloc(ud, c, sizeof *c + c->capacity, 0);
 }
 
 void lull_stream_drop(lua_State *L, struct stream *s)
 {
-    while (s->head)
+    while (s->out->head)
         remove_first(L, s);
 }
 
 /* Room behind the last chunk's bytes. */
 static size_t room(const struct stream *s)
 {
-    const struct chunk *c = s->tail;
-    bool own = s->head && c->capacity > 0;
+    const struct chunk *c = s->out->tail;
+    bool own = s->out->head && c->capacity > 0;
     return own ? (size_t)(c->bytes + c->capacity - (c->data + c->size)) : 0;
 }
 
@@ -62,10 +96,10 @@ static bool queue_copy(lua_State *L, struct stream *s, const char *data, size_t 
 {
     if (room(s) < n && !append(L, s, n > CHUNK ? n : CHUNK))
         return false;
-    struct chunk *c = s->tail;
+    struct chunk *c = s->out->tail;
     memcpy(c->bytes + (c->data - c->bytes) + c->size, data, n);
     c->size += n;
-    s->queued += n;
+    s->out->queued += n;
     return true;
 }
 
@@ -83,7 +117,7 @@ static bool queue_string(lua_State *L, struct stream *s, int i, size_t n)
     lull_hold(L, c);
     c->data = data + size - n;
     c->size = n;
-    s->queued += n;
+    s->out->queued += n;
     return true;
 }
 
@@ -91,28 +125,29 @@ static bool queue_string(lua_State *L, struct stream *s, int i, size_t n)
 
 static inline int transmit(lull_loop *loop, struct stream *s, const char *data, size_t n)
 {
-    return s->tls ? lull_tls_send(loop, s, data, n) : lull_io_send(loop, &s->io, data, n);
+    return s->flags & STREAM_TLS ? lull_tls_send(loop, s, data, n)
+                                 : lull_io_send(loop, &s->io, data, n);
 }
 
 /* Sends from the front of the queue: 0 when it is empty, -EAGAIN: wait, or -errno. */
 static int drain(lua_State *L, lull_loop *loop, struct stream *s)
 {
-    for (int i = 0; s->head && i < SENDS; i++) {
-        struct chunk *c = s->head;
+    for (int i = 0; s->out->head && i < SENDS; i++) {
+        struct chunk *c = s->out->head;
         int n = c->size > 0 ? transmit(loop, s, c->data, c->size) : 0;
         if (n < 0)
             return n;
         c->data += n;
         c->size -= (size_t)n;
-        s->queued -= (size_t)n;
-        s->sent += (size_t)n;
+        s->out->queued -= (size_t)n;
+        s->out->sent += (size_t)n;
         if (c->size > 0)
             return -EAGAIN; /* the system is full */
         remove_first(L, s);
     }
-    if (s->head)
+    if (s->out->head)
         return -EAGAIN;
-    return s->tls ? lull_tls_farewell(loop, s) : 0;
+    return s->out->tls ? lull_tls_farewell(loop, s) : 0;
 }
 
 /* Nothing more can be sent. */
@@ -130,8 +165,8 @@ static int refusal(const struct stream *s)
 
 static void wake_writers(lull_loop *loop, struct stream *s)
 {
-    while (!list_empty(&s->writers))
-        lull_wake(loop, container_of(s->writers.next, lull_waiter, link), 0);
+    while (!list_empty(&s->out->writers))
+        lull_wake(loop, container_of(s->out->writers.next, lull_waiter, link), 0);
 }
 
 /* A pipe has no shutdown; one that is only written to can be hung up all the same. */
@@ -160,8 +195,8 @@ static void come_to_end(lua_State *L, lull_loop *loop, struct stream *s)
 
 static int wait_to_send(lull_loop *loop, struct stream *s)
 {
-    unsigned event = s->tls ? lull_tls_wants(s) : LULL_WRITE;
-    return lull_io_wait(loop, &s->io, event, &s->flusher);
+    unsigned event = s->out->tls ? lull_tls_wants(s) : LULL_WRITE;
+    return lull_io_wait(loop, &s->io, event, &s->out->flusher);
 }
 
 /* Sends what can be sent, unless there is a reason not to. */
@@ -176,21 +211,21 @@ static void flush(lua_State *L, lull_loop *loop, struct stream *s, int rc)
         lull_stream_break(s, rc);
     if (rc < 0 || !waits)
         come_to_end(L, loop, s);
-    else if (s->queued <= s->opts.high_water)
+    else if (s->out->queued <= s->out->opts.high_water)
         wake_writers(loop, s);
 }
 
 /* -ECANCELED was meant for readers, among whom it waits for a handshake. */
 void lull_stream_flush(lull_loop *loop, lull_waiter *w)
 {
-    struct stream *s = container_of(w, struct stream, flusher);
+    struct stream *s = container_of(w, struct outflow, flusher)->stream;
     int status = w->status == -ECANCELED ? 0 : w->status;
     flush(((struct runtime *)lull_loop_user(loop))->L, loop, s, status);
 }
 
 void lull_stream_push(lua_State *L, lull_loop *loop, struct stream *s)
 {
-    if (list_empty(&s->flusher.link))
+    if (!lull_stream_flushes(s))
         flush(L, loop, s, 0);
 }
 
@@ -204,7 +239,7 @@ static int give_up(lua_State *L, struct stream *s, int rc)
    harmlessly. */
 static int begin_flush(lua_State *L, lull_loop *loop, struct stream *s, int i)
 {
-    if (s->head == NULL || !list_empty(&s->flusher.link))
+    if (s->out->head == NULL || lull_stream_flushes(s))
         return 0; /* it waits already, or is about to run */
     int rc = wait_to_send(loop, s);
     if (rc < 0)
@@ -256,9 +291,9 @@ static int queue_all(lua_State *L, struct stream *s, int top, size_t skip)
 /* The same at once, on behalf of the task that writes. */
 static int drain_now(lua_State *L, lull_loop *loop, struct stream *s)
 {
-    size_t before = s->queued;
+    size_t before = s->out->queued;
     int rc = drain(L, loop, s);
-    size_t n = before - s->queued;
+    size_t n = before - s->out->queued;
     lull_charge(s->rt, n < INT_MAX ? (int)n : INT_MAX);
     return rc;
 }
@@ -272,7 +307,7 @@ int lull_stream_write(lua_State *L, lull_loop *loop, struct stream *s)
         lull_stdio_precede(L, loop);
     }
     const char *data = NULL;
-    if (s->head == NULL) {
+    if (s->out->head == NULL) {
         size_t size = 0;
         data = join(L, s, top, &size);
         n = data && size > 0 ? transmit(loop, s, data, size) : 0;
@@ -284,7 +319,7 @@ int lull_stream_write(lua_State *L, lull_loop *loop, struct stream *s)
             return 0;
     }
     int rc = queue_all(L, s, top, (size_t)n);
-    if (rc == 0 && data == NULL && list_empty(&s->flusher.link))
+    if (rc == 0 && data == NULL && !lull_stream_flushes(s))
         rc = drain_now(L, loop, s); /* too much to be joined, or left from another loop */
     if (rc < 0 && rc != -EAGAIN && rc != -ENOMEM)
         return give_up(L, s, rc);
@@ -299,12 +334,12 @@ ptrdiff_t lull_stream_pass(lua_State *L, lull_loop *loop, struct stream *s, int 
         return refusal(s);
     if (s->flags & STREAM_STANDARD)
         lull_stdio_precede(L, loop);
-    int sent = s->head ? 0 : transmit(loop, s, data, n);
+    int sent = s->out->head ? 0 : transmit(loop, s, data, n);
     if (sent < 0 && sent != -EAGAIN)
         return lull_stream_break(s, sent);
     sent = sent < 0 ? 0 : sent;
     if ((size_t)sent < n && !queue_copy(L, s, data + sent, n - (size_t)sent)) {
-        if (s->tls && sys_tls_torn(s->tls))
+        if (s->out->tls && sys_tls_torn(s->out->tls))
             return lull_stream_break(s, -ENOMEM);
         return sent > 0 ? sent : -ENOMEM;
     }
@@ -327,6 +362,6 @@ int lull_stream_await_sent(lua_State *L, struct stream *s, int64_t deadline,
 {
     lull_waiter *w = &s->rt->task->waiter;
     lull_wait(w);
-    list_push(&s->writers, &w->link);
+    list_push(&s->out->writers, &w->link);
     return lull_await(L, deadline, k);
 }

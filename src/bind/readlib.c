@@ -193,7 +193,7 @@ static int read_exactly(lua_State *L)
 static int read_untilk(lua_State *L, int status, lua_KContext rc)
 {
     struct stream *s = lua_touserdata(L, STREAM);
-    struct want w = {.kind = UNTIL, .count = s->opts.limit};
+    struct want w = {.kind = UNTIL, .count = s->out->opts.limit};
     w.mark = lua_tolstring(L, ARGUMENT, &w.length);
     if (!lua_isnil(L, MAXIMUM))
         w.count = (size_t)lua_tointeger(L, MAXIMUM);
@@ -225,11 +225,11 @@ static struct want format(lua_State *L, int i, const struct stream *s)
     const char *name = luaL_optstring(L, i, "l");
     switch (name[*name == '*']) { /* io still takes the star of Lua 5.2 */
     case 'l':
-        return (struct want){LINE, s->opts.limit, NULL, 0};
+        return (struct want){LINE, s->out->opts.limit, NULL, 0};
     case 'L':
-        return (struct want){LINE_KEPT, s->opts.limit, NULL, 0};
+        return (struct want){LINE_KEPT, s->out->opts.limit, NULL, 0};
     case 'n':
-        return (struct want){NUMBER, s->opts.limit, NULL, 0};
+        return (struct want){NUMBER, s->out->opts.limit, NULL, 0};
     case 'a':
         return (struct want){ALL, SIZE_MAX, NULL, 0};
     default:

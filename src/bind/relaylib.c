@@ -50,7 +50,7 @@ static int relayk(lua_State *L, int status, lua_KContext rc)
     lua_Integer window = lua_tointeger(L, WINDOW);
     lua_Integer all = lua_isnil(L, BYTES) ? LUA_MAXINTEGER : lua_tointeger(L, BYTES);
     ptrdiff_t n = lull_stream_reader(L, from, (int)rc);
-    while (n >= 0 && copied < all && to->queued == 0 && copied - before < SHARE) {
+    while (n >= 0 && copied < all && to->out->queued == 0 && copied - before < SHARE) {
         n = move(L, from, to, (size_t)(all - copied), &window);
         if (n == 0)
             all = copied;
@@ -67,7 +67,7 @@ static int relayk(lua_State *L, int status, lua_KContext rc)
         return lull_stream_fail(L, from, (int)rc);
     if (n == -EAGAIN)
         return lull_stream_await(L, from, DEADLINE, relayk);
-    if (to->queued > 0)
+    if (to->out->queued > 0)
         return lull_stream_await_sent(L, to, lull_until(L, from->timeout, DEADLINE),
                                       relayk);
     return lull_stream_turn(L, from, relayk);

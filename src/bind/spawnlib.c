@@ -27,7 +27,7 @@ static struct file checkfile(lua_State *L, int i)
     struct stream *s = lull_test(L, lull_runtime(L), i, LULL_STREAM);
     luaL_Stream *file = luaL_testudata(L, i, LUA_FILEHANDLE);
     if (s != NULL) {
-        if (lull_openstream(L, i)->tls)
+        if (lull_openstream(L, i)->out->tls)
             luaL_error(L, "a TLS stream cannot be given to a child");
         f.io = &s->io;
         f.fd = f.io->watch.fd;

@@ -45,7 +45,7 @@ static void finish(struct stream *s)
 {
     lull_loop *loop = s ? s->io.loop : NULL;
     bool fails = false;
-    for (struct chunk *c = loop ? s->head : NULL; c != NULL; c = c->next)
+    for (struct chunk *c = loop ? s->out->head : NULL; c != NULL; c = c->next)
         while (c->size > 0) {
             int n = fails ? -EPIPE : lull_io_send(loop, &s->io, c->data, c->size);
             fails = n < 0 && n != -EAGAIN;
@@ -54,8 +54,8 @@ static void finish(struct stream *s)
                 sys_await_write(s->io.watch.fd);
             c->data += done;
             c->size -= done;
-            s->queued -= done;
-            s->sent += done;
+            s->out->queued -= done;
+            s->out->sent += done;
         }
 }
 

@@ -49,7 +49,23 @@ enum {
     STREAM_STANDARD = 128 /* standard output or error */
 };
 
-/* In order of use: the first 200 bytes are what a request touches. */
+/* What most streams never need, made for one that does: when the system does not take
+   all that is written, with TLS, with options of its own.  Those that have none yet share
+   one, in which nothing waits and which is never written to. */
+struct outflow {
+    struct chunk *head, *tail; /* what is still to be sent */
+    size_t queued;             /* bytes in there */
+    uint64_t sent;             /* bytes that have left it, so far */
+    struct sys_tls *tls;       /* NULL: what is sent is what was written */
+    struct stream_options opts;
+    lull_list writers;         /* who waits for them to be sent */
+    lull_waiter flusher;       /* sends them */
+    lull_timer patience;       /* how long a closed stream may linger */
+    struct stream *stream;
+    lull_list link;            /* in the list of the runtime */
+};
+
+/* In order of use: a request touches all but the peer. */
 struct stream {
     struct runtime *rt;
     uint8_t flags;
@@ -59,16 +75,8 @@ struct stream {
     lua_Number timeout;         /* seconds of a call, < 0: none */
     struct buffer in;
     size_t scanned;             /* so many bytes of in are known to hold no line end */
-    struct chunk *head;         /* what is still to be sent */
+    struct outflow *out;        /* never NULL */
     lull_io io;
-    size_t queued;              /* bytes in there */
-    uint64_t sent;              /* bytes that have left it, so far */
-    struct chunk *tail;
-    struct sys_tls *tls;        /* NULL: what is sent is what was written */
-    lull_waiter flusher;        /* sends them */
-    lull_timer patience;        /* how long a closed stream may linger */
-    lull_list writers;          /* who waits for them to be sent */
-    struct stream_options opts;
     unsigned char peer[28];     /* asked for early: the system forgets it with a reset */
 };
 
@@ -218,6 +226,17 @@ ptrdiff_t lull_pour(lua_State *L, struct stream *from, struct stream *to, int i,
 
 /* ---- outflow.c: sending ------------------------------------------------------------ */
 
+/* That of all streams which have none of their own, with the usual options.  Makes s one
+   of its own, unless it has that; NULL: no memory, and nothing has changed. */
+extern struct outflow lull_no_outflow;
+struct outflow *lull_stream_outflow(lua_State *L, struct stream *s);
+void lull_free_outflow(lua_State *L, struct outflow *o);
+
+static inline bool lull_stream_flushes(const struct stream *s)
+{
+    return !list_empty(&s->out->flusher.link);
+}
+
 /* The run of a stream's flusher. */
 void lull_stream_flush(lull_loop *loop, lull_waiter *w);
 
@@ -263,13 +282,14 @@ unsigned lull_tls_wants(const struct stream *s);
 /* Has everything been sent? */
 static inline bool lull_stream_whole(const struct stream *s)
 {
-    return s->head == NULL && (s->tls == NULL || !sys_tls_unsent(s->tls));
+    const struct outflow *o = s->out;
+    return o->head == NULL && (o->tls == NULL || !sys_tls_unsent(o->tls));
 }
 
 /* Begins TLS on s, on the server's side or with the server that must have this name; key
    is that of its sessions.  Never twice; -errno. */
-int lull_tls_begin(struct stream *s, struct sys_tls_context *c, const char *name,
-                   const char *key);
+int lull_tls_begin(lua_State *L, struct stream *s, struct sys_tls_context *c,
+                   const char *name, const char *key);
 
 /* ---- tlslib.c: its options --------------------------------------------------------- */
 

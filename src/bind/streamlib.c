@@ -7,7 +7,7 @@
 
 #include "stream.h"
 
-enum { LIMIT = 1 << 20, HIGH_WATER = 64 * 1024, LINGER = 10, SWALLOWS = 16 };
+enum { SWALLOWS = 16 };
 
 /* ---- options ----------------------------------------------------------------------- */
 
@@ -45,9 +45,11 @@ bool lull_stream_flag(lua_State *L, int i, const char *name, bool otherwise)
 
 struct stream_options lull_stream_options(lua_State *L, int i)
 {
-    return (struct stream_options){.limit = size(L, i, "limit", LIMIT),
-                                   .high_water = size(L, i, "high_water", HIGH_WATER),
-                                   .linger = number(L, i, "linger", LINGER)};
+    const struct stream_options *usual = &lull_no_outflow.opts;
+    return (struct stream_options){
+        .limit = size(L, i, "limit", usual->limit),
+        .high_water = size(L, i, "high_water", usual->high_water),
+        .linger = number(L, i, "linger", usual->linger)};
 }
 
 lua_Number lull_checktimeout(lua_State *L, int i)
@@ -61,16 +63,25 @@ lua_Number lull_checktimeout(lua_State *L, int i)
 
 /* ---- birth ------------------------------------------------------------------------- */
 
+static bool is_usual(const struct stream_options *o)
+{
+    const struct stream_options *usual = &lull_no_outflow.opts;
+    return o->limit == usual->limit && o->high_water == usual->high_water &&
+           o->linger == usual->linger;
+}
+
 struct stream *lull_newstream(lua_State *L, const struct stream_options *opts)
 {
     struct stream *s = lull_newobject(L, LULL_STREAM, sizeof *s, 0);
     s->rt = lull_runtime(L);
     lull_io_init(&s->io, -1);
-    lull_waiter_init(&s->flusher, lull_stream_flush);
-    lull_timer_init(&s->patience, &s->flusher);
-    list_init(&s->writers);
     s->timeout = -1;
-    s->opts = *opts;
+    s->out = &lull_no_outflow;
+    if (!is_usual(opts)) {
+        if (lull_stream_outflow(L, s) == NULL)
+            luaL_error(L, "not enough memory");
+        s->out->opts = *opts;
+    }
     return s;
 }
 
@@ -222,18 +233,19 @@ static int detach(lua_State *L, struct stream *s)
 {
     lull_loop *loop = s->io.loop;
     int fd = s->io.watch.fd;
-    lull_forget(&s->flusher);
-    if (loop)
-        lull_timer_stop(loop, &s->patience);
+    if (s->out != &lull_no_outflow)
+        lull_forget(&s->out->flusher);
+    if (loop && s->out != &lull_no_outflow)
+        lull_timer_stop(loop, &s->out->patience);
     lull_stream_drop(L, s);
     if (s->flags & STREAM_HELD)
         lull_release(L, s);
     if (s->flags & STREAM_LINGERING && loop)
         lull_linger(loop, -1);
-    if (s->tls)
-        sys_tls_close(s->tls);
+    if (s->out->tls)
+        sys_tls_close(s->out->tls);
     s->flags = 0;
-    cancel_all(loop, &s->writers);
+    cancel_all(loop, &s->out->writers);
     lull_io_close(&s->io);
     lull_own(s->rt, fd, false);
     s->io.watch.fd = -1;
@@ -281,7 +293,7 @@ static void leave(lua_State *L, struct stream *s)
     buffer_free(&s->in, alloc, ud);
     if (s->io.loop) {
         cancel_all(s->io.loop, &s->io.readers);
-        cancel_all(s->io.loop, &s->writers);
+        cancel_all(s->io.loop, &s->out->writers);
     }
 }
 
@@ -289,19 +301,19 @@ static void leave(lua_State *L, struct stream *s)
 static void notify(struct stream *s)
 {
     lull_loop *loop = lull_stream_loop(s);
-    bool idle = s->head == NULL && list_empty(&s->flusher.link);
-    if (s->tls && loop && idle && sys_tls_notify(s->tls, loop) == -EAGAIN)
-        lull_io_wait(loop, &s->io, LULL_WRITE, &s->flusher);
+    bool idle = s->out->head == NULL && !lull_stream_flushes(s);
+    if (s->out->tls && loop && idle && sys_tls_notify(s->out->tls, loop) == -EAGAIN)
+        lull_io_wait(loop, &s->io, LULL_WRITE, &s->out->flusher);
 }
 
 static bool linger(struct stream *s)
 {
     lull_loop *loop = s->io.loop;
-    if (lull_stream_whole(s) || loop == NULL || list_empty(&s->flusher.link))
+    if (lull_stream_whole(s) || loop == NULL || !lull_stream_flushes(s))
         return false;
-    int64_t deadline = lull_after(loop, s->opts.linger);
-    if (s->opts.linger <= 0 ||
-        lull_timer_start(loop, &s->patience, deadline, -ETIMEDOUT) < 0)
+    int64_t deadline = lull_after(loop, s->out->opts.linger);
+    if (s->out->opts.linger <= 0 ||
+        lull_timer_start(loop, &s->out->patience, deadline, -ETIMEDOUT) < 0)
         return false;
     s->flags |= STREAM_LINGERING;
     lull_linger(loop, 1);
@@ -343,12 +355,12 @@ int lull_stream_fail(lua_State *L, struct stream *s, int rc)
     bool known = (s->peer_size || s->io.watch.fd >= 0) && peer_of(s, &a) == 0;
     const char *where = known ? sys_text(&a, text) : "";
     where = *where ? where : lull_stdio_name(L, s);
-    if (s->flags & STREAM_OPEN && s->tls && sys_tls_failure(s->tls)) {
-        s->in_error = s->out_error = (int16_t)sys_tls_failure(s->tls);
+    if (s->flags & STREAM_OPEN && s->out->tls && sys_tls_failure(s->out->tls)) {
+        s->in_error = s->out_error = (int16_t)sys_tls_failure(s->out->tls);
         end(L, s);
     }
     if (rc == -SYS_ETLS)
-        return lull_pushcode(L, "ETLS", sys_tls_why(s->tls), where);
+        return lull_pushcode(L, "ETLS", sys_tls_why(s->out->tls), where);
     return lull_pushfail(L, rc, where);
 }
 
@@ -380,9 +392,12 @@ static int stream_gc(lua_State *L)
         notify(s);
         finish(L, s);
     }
-    if (s->tls)
-        sys_tls_free(s->tls);
-    s->tls = NULL;
+    if (s->out == &lull_no_outflow)
+        return 0;
+    if (s->out->tls)
+        sys_tls_free(s->out->tls);
+    lull_free_outflow(L, s->out);
+    s->out = &lull_no_outflow;
     return 0;
 }
 
@@ -393,7 +408,7 @@ static void shut_tls(lua_State *L, struct stream *s, unsigned how)
     if (loop == NULL)
         luaL_error(L, "no loop is running");
     if (how & LULL_READ)
-        sys_tls_deafen(s->tls);
+        sys_tls_deafen(s->out->tls);
     if (how & LULL_WRITE && !(s->flags & STREAM_SHUT)) {
         s->flags |= STREAM_SHUT;
         lull_stream_push(L, loop, s);
@@ -408,12 +423,12 @@ static int stream_shutdown(lua_State *L)
     static const unsigned directions[] = {LULL_READ, LULL_WRITE, LULL_READ | LULL_WRITE};
     struct stream *s = lull_openstream(L, 1);
     unsigned how = directions[luaL_checkoption(L, 2, NULL, names)];
-    bool again = s->flags & STREAM_SHUT, pending = s->head != NULL;
-    if (s->tls)
+    bool again = s->flags & STREAM_SHUT, pending = s->out->head != NULL;
+    if (s->out->tls)
         shut_tls(L, s, how);
     if (how & LULL_WRITE)
         s->flags |= STREAM_SHUT;
-    if (again || pending || s->tls)
+    if (again || pending || s->out->tls)
         how &= LULL_READ;
     int rc = how ? lull_stream_shutdown(s, how) : 0;
     if (rc < 0)

@@ -10,10 +10,12 @@
 
 /* ---- beginning ------------------------------------------------------------------- */
 
-int lull_tls_begin(struct stream *s, struct sys_tls_context *c, const char *name,
-                   const char *key)
+int lull_tls_begin(lua_State *L, struct stream *s, struct sys_tls_context *c,
+                   const char *name, const char *key)
 {
     struct sys_tls *t = NULL;
+    if (lull_stream_outflow(L, s) == NULL)
+        return -ENOMEM;
     int rc = sys_tls_new(&t, c, &s->io, &s->rt->tls);
     if (rc == 0 && name)
         rc = sys_tls_expect(t, name, key);
@@ -26,7 +28,7 @@ int lull_tls_begin(struct stream *s, struct sys_tls_context *c, const char *name
     s->scanned = 0;
     s->flags = (uint8_t)((s->flags | STREAM_TLS) & ~STREAM_ENDED);
     s->in_error = 0;
-    s->tls = t;
+    s->out->tls = t;
     return 0;
 }
 
@@ -35,15 +37,15 @@ int lull_tls_begin(struct stream *s, struct sys_tls_context *c, const char *name
 /* Wakes all who may have to go on, after a call that began while it was being made. */
 static void pass_on(lull_loop *loop, struct stream *s)
 {
-    bool over = sys_tls_shaken(s->tls) || sys_tls_failure(s->tls) < 0;
-    if (!over && !sys_tls_unsent(s->tls))
+    bool over = sys_tls_shaken(s->out->tls) || sys_tls_failure(s->out->tls) < 0;
+    if (!over && !sys_tls_unsent(s->out->tls))
         return;
     lull_wake_all(loop, &s->io.readers, 0);
 }
 
 unsigned lull_tls_wants(const struct stream *s)
 {
-    bool reads = !sys_tls_shaken(s->tls) && !sys_tls_unsent(s->tls);
+    bool reads = !sys_tls_shaken(s->out->tls) && !sys_tls_unsent(s->out->tls);
     return reads ? LULL_READ : LULL_WRITE;
 }
 
@@ -52,16 +54,16 @@ unsigned lull_tls_wants(const struct stream *s)
 /* The protocol may have something to say of its own. */
 static int answer(lull_loop *loop, struct stream *s)
 {
-    if (!sys_tls_unsent(s->tls) || !list_empty(&s->flusher.link))
+    if (!sys_tls_unsent(s->out->tls) || lull_stream_flushes(s))
         return 0;
-    return lull_io_wait(loop, &s->io, LULL_WRITE, &s->flusher);
+    return lull_io_wait(loop, &s->io, LULL_WRITE, &s->out->flusher);
 }
 
 static int receive(struct stream *s, char *to, size_t room)
 {
     lull_loop *loop = s->rt->loop;
-    bool shaken = sys_tls_shaken(s->tls);
-    int n = sys_tls_recv(s->tls, loop, to, room);
+    bool shaken = sys_tls_shaken(s->out->tls);
+    int n = sys_tls_recv(s->out->tls, loop, to, room);
     if (!shaken)
         pass_on(loop, s);
     int rc = answer(loop, s);
@@ -93,8 +95,8 @@ int lull_tls_fill(lua_State *L, struct stream *s, size_t size)
 
 int lull_tls_send(lull_loop *loop, struct stream *s, const char *data, size_t n)
 {
-    bool shaken = sys_tls_shaken(s->tls);
-    int rc = sys_tls_send(s->tls, loop, data, n);
+    bool shaken = sys_tls_shaken(s->out->tls);
+    int rc = sys_tls_send(s->out->tls, loop, data, n);
     if (!shaken)
         pass_on(loop, s);
     return rc;
@@ -102,11 +104,11 @@ int lull_tls_send(lull_loop *loop, struct stream *s, const char *data, size_t n)
 
 int lull_tls_farewell(lull_loop *loop, struct stream *s)
 {
-    bool shaken = sys_tls_shaken(s->tls);
-    int rc = sys_tls_flush(s->tls, loop);
+    bool shaken = sys_tls_shaken(s->out->tls);
+    int rc = sys_tls_flush(s->out->tls, loop);
     if (!shaken)
         pass_on(loop, s);
     if (rc == 0 && s->flags & (STREAM_SHUT | STREAM_LINGERING))
-        rc = sys_tls_notify(s->tls, loop);
+        rc = sys_tls_notify(s->out->tls, loop);
     return rc;
 }

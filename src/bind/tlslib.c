@@ -255,7 +255,7 @@ static int await(lua_State *L, struct stream *s, int rc, lua_KFunction k)
    has sent can still be read. */
 static bool is_through(const struct stream *s)
 {
-    return s->flags & STREAM_OPEN && (s->tls == NULL || sys_tls_shaken(s->tls));
+    return s->flags & STREAM_OPEN && (s->out->tls == NULL || sys_tls_shaken(s->out->tls));
 }
 
 /* The flusher does it, and wakes who waits for things to be sent when it is done. */
@@ -300,11 +300,11 @@ static int securek(lua_State *L, int status, lua_KContext rc)
         why = lull_stream_reader(L, s, 0);
     if (why < 0)
         return lull_stream_fail(L, s, why);
-    if (s->tls)
+    if (s->out->tls)
         return luaL_error(L, "the stream is under TLS already");
-    if (s->head)
+    if (s->out->head)
         return await(L, s, (int)rc, securek);
-    why = lull_tls_begin(s, lull_checktls(L, CONTEXT), lua_tostring(L, NAME),
+    why = lull_tls_begin(L, s, lull_checktls(L, CONTEXT), lua_tostring(L, NAME),
                          lua_tostring(L, KEY));
     return why < 0 ? lull_stream_fail(L, s, why) : handshakek(L, LUA_OK, rc);
 }
@@ -317,7 +317,7 @@ static int secure(lua_State *L)
     lua_settop(L, 4);
     lua_pushnil(L);
     lua_insert(L, DEADLINE);
-    if (s->tls)
+    if (s->out->tls)
         return luaL_error(L, "the stream is under TLS already");
     if (sys_tls_verifies(c) && lua_isnil(L, NAME))
         return luaL_error(L, "the TLS option 'server_name' is needed to verify the peer");
@@ -350,11 +350,11 @@ static int starttls(lua_State *L)
 
 static void push_certificate(lua_State *L, const struct stream *s)
 {
-    ptrdiff_t n = sys_tls_certificate(s->tls, NULL, 0);
+    ptrdiff_t n = sys_tls_certificate(s->out->tls, NULL, 0);
     luaL_Buffer b;
     char *to = luaL_buffinitsize(L, &b, n > 0 ? (size_t)n : 1);
     if (n > 0)
-        n = sys_tls_certificate(s->tls, to, (size_t)n);
+        n = sys_tls_certificate(s->out->tls, to, (size_t)n);
     luaL_pushresultsize(&b, n > 0 ? (size_t)n : 0);
     if (n < 0)
         luaL_error(L, "not enough memory");
@@ -369,9 +369,9 @@ static int tls_info(lua_State *L)
 {
     struct sys_tls_info info;
     struct stream *s = lull_openstream(L, STREAM);
-    if (s->tls == NULL || !sys_tls_shaken(s->tls))
+    if (s->out->tls == NULL || !sys_tls_shaken(s->out->tls))
         return 0;
-    sys_tls_info(s->tls, &info);
+    sys_tls_info(s->out->tls, &info);
     lua_createtable(L, 0, 7);
     lua_pushstring(L, info.version);
     lua_setfield(L, -2, "version");

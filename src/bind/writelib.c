@@ -20,7 +20,7 @@ static int lowk(lua_State *L, int status, lua_KContext rc)
     int why = lull_stream_writer(s, (int)rc);
     if (why < 0)
         return lull_stream_fail(L, s, why);
-    if (s->queued > s->opts.high_water)
+    if (s->out->queued > s->out->opts.high_water)
         return await_sent(L, s, (int)rc, lowk);
     lua_settop(L, STREAM);
     return 1;
@@ -32,7 +32,7 @@ static int take(lua_State *L, struct stream *s)
     if (why < 0)
         return lull_stream_fail(L, s, why);
     lua_settop(L, STREAM);
-    bool high = s->head && s->queued > s->opts.high_water;
+    bool high = s->out->queued > s->out->opts.high_water;
     return high ? await_sent(L, s, 0, lowk) : 1;
 }
 
@@ -67,7 +67,7 @@ static int try_write(lua_State *L)
     lull_loop *loop = s->rt->loop ? s->rt->loop : s->io.loop;
     if (loop == NULL)
         return luaL_error(L, "no loop is running");
-    if (s->queued > s->opts.high_water && s->out_error == 0) {
+    if (s->out->queued > s->out->opts.high_water && s->out_error == 0) {
         lua_pushnil(L);
         return 1;
     }
@@ -85,10 +85,10 @@ static int flushk(lua_State *L, int status, lua_KContext rc)
     if (why < 0)
         return lull_stream_fail(L, s, why);
     if (lua_isnil(L, GOAL)) {
-        lua_pushinteger(L, (lua_Integer)(s->sent + s->queued));
+        lua_pushinteger(L, (lua_Integer)(s->out->sent + s->out->queued));
         lua_replace(L, GOAL);
     }
-    if ((lua_Integer)s->sent < lua_tointeger(L, GOAL))
+    if ((lua_Integer)s->out->sent < lua_tointeger(L, GOAL))
         return await_sent(L, s, (int)rc, flushk);
     lua_settop(L, STREAM);
     return 1;
