@@ -205,6 +205,20 @@ describe("a call", function()
     assert.error_matches(function() thread.call(function() end) end, "outside of a task")
   end)
 
+  it("runs that function, though looking at the globals calls another", function()
+    local out = helper.child([[
+      local thread = require "lull.thread"
+      local function other() return "other" end
+      lull = nil
+      setmetatable(_G, {__index = function(_, k)
+        if k == "lull" then pcall(thread.call, other) end
+      end})
+      local function mine() return "mine", lull end
+      for _ = 1, 3 do io.write(thread.call(mine), " ") end
+    ]], "--real")
+    assert.equal("mine mine mine", (out:gsub("%s+$", "")))
+  end)
+
   it("cannot end or change the process", function()
     run(function()
       assert.matches("os.exit", fails(thread.call, function() os.exit(1) end))

@@ -131,7 +131,8 @@ static bool is_path(lua_State *L, int i, bool there, const char *bytes, size_t s
     return text == NULL ? !there : there && n == size && memcmp(text, bytes, n) == 0;
 }
 
-/* Is m still what the function would get?  The paths are on top. */
+/* Is m still what the function would get?  The paths are on top.  The globals may have a
+   metatable, whose functions may call others: m is held. */
 static bool is_current(lua_State *L, const struct mission *m)
 {
     return is_path(L, -2, m->paths[0], m->bytes + m->code, m->path) &&
@@ -190,11 +191,12 @@ void lull_mission(lua_State *L, struct mission **out)
     struct mission **known = lull_room(L, &last_key);
     push_paths(L);
     lull_pushknown(L, &function_key);
-    bool again = *known != NULL && lua_rawequal(L, -1, 1);
-    lua_pop(L, 1);
-    if (again && is_current(L, *known)) {
+    if (*known != NULL && lua_rawequal(L, -1, 1))
         *out = lull_mission_ref(*known);
-    } else {
+    lua_pop(L, 1);
+    if (*out == NULL || !is_current(L, *out)) {
+        lull_mission_unref(*out);
+        *out = NULL;
         lua_pushvalue(L, 1);
         struct mission *m = *out = make(L, top + 1);
         if (m == NULL)
