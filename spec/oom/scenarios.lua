@@ -325,6 +325,33 @@ function scenarios.echo()
   end)
 end
 
+-- What waits to be sent has a place made for it, and so has the transport.
+function scenarios.backlogs()
+  local protocol = require "lull.protocol"
+  local a, b <close> = pair()
+  local lost, full
+  local transport = protocol.wrap(function()
+    return {
+      pause_writing = function() full = true end,
+      connection_lost = function(_, err) lost = err or true end,
+    }
+  end, a)
+  transport:set_write_buffer_limits {high = 1000}
+  local data = ("0123456789abcdef"):rep(1 << 16)
+  transport:write(data)
+  transport:close()
+  local got, message = b:read "a"
+  if is_memory(message) then error(message, 0) end
+  for turn = 1, 1000 do
+    if lost then break end
+    assert(turn < 1000, "nothing moves any more")
+    lull.sleep(1)
+  end
+  if lost ~= true then error(lost, 0) end
+  same(true, full)
+  same(data, got)
+end
+
 function scenarios.streams()
   local a <close>, b = pair()
   local piece = ("0123456789abcdef"):rep(1024)

@@ -93,7 +93,7 @@ struct runtime {
     unsigned open, max_open; /* how many these are, and may be (0: any number) */
     struct loop *loops;  /* every open loop */
     lull_list tls;       /* of streams: a finalizer is lost where memory is short */
-    lull_list outflows;  /* of streams: the same */
+    lull_list outflows, backlogs; /* of streams and transports: the same */
     int pipe[2];         /* what relays pour through, empty; see pour.c */
     int pipe_size;       /* 0: there is none yet; -1: there can be none */
     char *scratch;       /* see lull_scratch; NULL while somebody has it */

@@ -91,6 +91,11 @@ static size_t queued(const struct transport *t)
     return stream_of(t)->out->queued;
 }
 
+static lua_Number linger(const struct transport *t)
+{
+    return stream_of(t)->out->opts.linger;
+}
+
 static int failure(const struct transport *t)
 {
     return stream_of(t)->out_error;
@@ -101,10 +106,11 @@ static void await_sent(struct transport *t)
 {
     struct stream *s = stream_of(t);
     s->out->opts.high_water = lull_transport_low(t);
-    if (!list_empty(&t->writer.link))
+    lull_waiter *w = &t->backlog->writer;
+    if (!list_empty(&w->link))
         return;
-    lull_wait(&t->writer);
-    list_push(&s->out->writers, &t->writer.link);
+    lull_wait(w);
+    list_push(&s->out->writers, &w->link);
 }
 
 /* The transport at 1, and whether it still takes something. */
@@ -197,7 +203,7 @@ static void describe(lua_State *L, struct transport *t, int rc)
 }
 
 static const struct transport_kind over_streams = {
-    sizeof(struct stream_transport), queued, await_sent, failure, end, describe};
+    sizeof(struct stream_transport), queued, await_sent, linger, failure, end, describe};
 
 /* transport (stream, protocol [, on_end]) -> Transport: calls connection_made. */
 static int transport(lua_State *L)
@@ -217,7 +223,6 @@ static int transport(lua_State *L)
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, TRANSPORT_STREAM);
     lull_waiter_init(&t->t.reader, ready);
-    t->t.linger = s->out->opts.linger;
     lull_transport_open(L, &t->t, 2, &over_streams, &ends);
     lull_transport_begin(L, &t->t);
     return 1;

@@ -8,6 +8,7 @@
 
 #include "stream.h"
 #include "sys.h"
+#include "transport.h"
 
 /* uservalues of the runtime */
 enum { HELD = 1, EXTRAS, KNOWN, USERVALUES = KNOWN };
@@ -34,6 +35,8 @@ static int runtime_gc(lua_State *L)
     sys_tls_free_all(&rt->tls);
     while (!list_empty(&rt->outflows))
         lull_free_outflow(L, container_of(rt->outflows.next, struct outflow, link));
+    while (!list_empty(&rt->backlogs))
+        lull_free_backlog(L, container_of(rt->backlogs.next, struct backlog, link));
     if (rt->scratch) {
         void *ud;
         lua_Alloc alloc = lua_getallocf(L, &ud);
@@ -62,6 +65,7 @@ static void newruntime(lua_State *L)
     memset(rt, 0, sizeof *rt);
     list_init(&rt->tls);
     list_init(&rt->outflows);
+    list_init(&rt->backlogs);
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, runtime_gc);
     lua_setfield(L, -2, "__gc");

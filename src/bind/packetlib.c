@@ -109,6 +109,12 @@ static size_t queued(const struct transport *t)
     return packets(t)->queued;
 }
 
+static lua_Number linger(const struct transport *t)
+{
+    (void)t;
+    return LINGER;
+}
+
 static int failure(const struct transport *t)
 {
     (void)t;
@@ -118,8 +124,9 @@ static int failure(const struct transport *t)
 /* The sender wakes it; one that was woken waits anew by itself. */
 static void await_sent(struct transport *t)
 {
-    if (t->writer.status != LULL_PENDING && list_empty(&t->writer.link))
-        lull_wait(&t->writer);
+    lull_waiter *w = &t->backlog->writer;
+    if (w->status != LULL_PENDING && list_empty(&w->link))
+        lull_wait(w);
 }
 
 static void remove_first(lua_State *L, struct packet_transport *p)
@@ -163,8 +170,8 @@ static void drain(lull_loop *loop, lull_waiter *w)
     }
     if (p->t.flags & TRANSPORT_ENDED)
         return;
-    if (p->queued <= lull_transport_low(&p->t))
-        lull_wake(loop, &p->t.writer, 0);
+    if (p->t.backlog != &lull_no_backlog && p->queued <= lull_transport_low(&p->t))
+        lull_wake(loop, &p->t.backlog->writer, 0);
     if (p->head != NULL && list_empty(&w->link)) {
         int rc = lull_io_wait(loop, &p->io, LULL_WRITE, w);
         if (rc < 0)
@@ -254,7 +261,7 @@ static void end(lua_State *L, struct transport *t, int i, bool abort)
 }
 
 static const struct transport_kind over_packets = {
-    sizeof(struct packet_transport), queued, await_sent, failure, end, describe};
+    sizeof(struct packet_transport), queued, await_sent, linger, failure, end, describe};
 
 /* packets (socket, protocol [, on_end]) -> DatagramTransport: takes the descriptor of the
    Socket or Datagram, and calls connection_made. */
@@ -270,7 +277,6 @@ static int packets_(lua_State *L)
     lull_io_init(&p->io, -1);
     lull_waiter_init(&p->sender, drain);
     lull_waiter_init(&p->t.reader, ready);
-    p->t.linger = LINGER;
     int fd = lull_stream_adopt(L, 1);
     p->io.watch.fd = fd;
     lull_own(rt, fd, true);

@@ -144,8 +144,10 @@ static void last_turn(lull_loop *loop, lull_waiter *w)
 static void stop(struct transport *t)
 {
     lull_forget(&t->reader);
-    lull_forget(&t->writer);
-    lull_timer_stop(t->home->core, &t->patience);
+    if (t->backlog == &lull_no_backlog)
+        return;
+    lull_forget(&t->backlog->writer);
+    lull_timer_stop(t->home->core, &t->backlog->patience);
 }
 
 /* The end of the loop, or of the state: nobody is called. */
@@ -193,14 +195,15 @@ void lull_transport_end(struct transport *t, int rc)
     lull_wake(t->home->core, &t->reader, 0);
 }
 
-/* What is sent while it closes must be sent within t->linger seconds. */
+/* What is sent while it closes must be sent within its time. */
 static bool lingers(struct transport *t)
 {
     lull_loop *loop = t->home->core;
-    if (t->kind->queued(t) == 0 || t->linger <= 0)
+    lua_Number time = t->kind->linger(t);
+    if (t->kind->queued(t) == 0 || time <= 0 || lull_transport_backlog(t) == NULL)
         return false;
     t->kind->await_sent(t);
-    return lull_timer_start(loop, &t->patience, lull_after(loop, t->linger),
+    return lull_timer_start(loop, &t->backlog->patience, lull_after(loop, time),
                             -ETIMEDOUT) == 0;
 }
 
@@ -231,8 +234,13 @@ void lull_transport_wrote(lua_State *L, struct transport *t)
     size_t queued = t->kind->queued(t);
     if (t->flags & TRANSPORT_ENDED || queued == 0)
         return;
+    if (lull_transport_backlog(t) == NULL) { /* as where there is none for what waits */
+        t->flags |= TRANSPORT_ABORT;
+        lull_transport_end(t, -ENOMEM);
+        return;
+    }
     t->kind->await_sent(t);
-    if (queued <= t->high || t->flags & TRANSPORT_FULL)
+    if (queued <= t->backlog->high || t->flags & TRANSPORT_FULL)
         return;
     t->flags |= TRANSPORT_FULL;
     lull_transport_call(L, t, "pause_writing", 0, false);
@@ -247,7 +255,7 @@ static int resume(lua_State *L)
 /* Something was sent, or nothing can be any more, or the time for it is over. */
 static void sent(lull_loop *loop, lull_waiter *w)
 {
-    struct transport *t = container_of(w, struct transport, writer);
+    struct transport *t = container_of(w, struct backlog, writer)->transport;
     int rc = w->status < 0 ? w->status : t->kind->failure(t);
     if (rc < 0) {
         t->flags |= TRANSPORT_ABORT;
@@ -257,12 +265,43 @@ static void sent(lull_loop *loop, lull_waiter *w)
     size_t queued = t->kind->queued(t);
     if (queued > 0)
         t->kind->await_sent(t);
-    if (t->flags & TRANSPORT_FULL && queued <= t->low) {
+    if (t->flags & TRANSPORT_FULL && queued <= t->backlog->low) {
         t->flags &= (uint16_t)~TRANSPORT_FULL;
         lull_callback(lull_loop_user(loop), resume, t);
     }
     if (t->flags & TRANSPORT_CLOSING && t->kind->queued(t) == 0)
         lull_transport_end(t, 0);
+}
+
+struct backlog lull_no_backlog = {
+    .writer.link = {&lull_no_backlog.writer.link, &lull_no_backlog.writer.link},
+    .high = TRANSPORT_HIGH,
+    .low = TRANSPORT_HIGH / 4};
+
+struct backlog *lull_transport_backlog(struct transport *t)
+{
+    if (t->backlog != &lull_no_backlog)
+        return t->backlog;
+    void *ud;
+    lua_Alloc alloc = lua_getallocf(t->main, &ud);
+    struct backlog *b = alloc(ud, NULL, 0, sizeof *b);
+    if (b == NULL)
+        return NULL;
+    *b = (struct backlog){
+        .high = lull_no_backlog.high, .low = lull_no_backlog.low, .transport = t};
+    lull_waiter_init(&b->writer, sent);
+    lull_timer_init(&b->patience, &b->writer);
+    list_init(&b->link);
+    list_push(&t->rt->backlogs, &b->link);
+    return t->backlog = b;
+}
+
+void lull_free_backlog(lua_State *L, struct backlog *b)
+{
+    void *ud;
+    lua_Alloc alloc = lua_getallocf(L, &ud);
+    list_remove(&b->link);
+    alloc(ud, b, sizeof *b, 0);
 }
 
 /* ---- addresses --------------------------------------------------------------------- */
@@ -309,10 +348,7 @@ void lull_transport_open(lua_State *L, struct transport *t, int protocol,
     t->kind = kind;
     t->rt = lull_runtime(L);
     t->id = ++t->rt->streams;
-    t->high = TRANSPORT_HIGH;
-    t->low = TRANSPORT_HIGH / 4;
-    lull_waiter_init(&t->writer, sent);
-    lull_timer_init(&t->patience, &t->writer);
+    t->backlog = &lull_no_backlog;
     list_init(&t->link);
     keep_ends(t, ends);
     lua_pushvalue(L, protocol);

@@ -19,8 +19,10 @@ struct transport_kind {
     size_t size; /* of the struct, behind which stand the addresses */
     /* How many bytes wait to be sent. */
     size_t (*queued)(const struct transport *t);
-    /* Has t->writer woken when no more than lull_transport_low wait, or on failure. */
+    /* Has the writer woken when no more than lull_transport_low wait, or on failure. */
     void (*await_sent)(struct transport *t);
+    /* Seconds that are left for it when it closes. */
+    lua_Number (*linger)(const struct transport *t);
     /* -errno by which sending has failed, or 0. */
     int (*failure)(const struct transport *t);
     /* Closes the descriptor; abort: what was not sent is dropped.  The transport stands
@@ -48,6 +50,16 @@ enum { TRANSPORT_HIGH = 64 * 1024 }; /* mark of the write buffer, unless told */
 /* uservalues of a transport */
 enum { TRANSPORT_PROTOCOL = 1, TRANSPORT_ERROR, TRANSPORT_ON_END, TRANSPORT_STREAM };
 
+/* What a transport needs once something waits to be sent, made then; those that have none
+   share one, which is never written to. */
+struct backlog {
+    lull_waiter writer;  /* waits for something to have been sent */
+    lull_timer patience; /* how long a closing transport may send */
+    size_t high, low;
+    struct transport *transport;
+    lull_list link;      /* in the list of the runtime */
+};
+
 /* First in both kinds. */
 struct transport {
     const struct transport_kind *kind;
@@ -56,10 +68,7 @@ struct transport {
     struct loop *home;   /* NULL: it is over */
     lull_list link;      /* in the list of home */
     lull_waiter reader;  /* waits for something to come; in the end calls connection_lost */
-    lull_waiter writer;  /* waits for something to have been sent */
-    lull_timer patience; /* how long a closing transport may send */
-    size_t high, low;
-    lua_Number linger;
+    struct backlog *backlog; /* never NULL */
     int rc;   /* -errno that has ended it */
     int self; /* where it is in the registry */
     uint32_t id;
@@ -85,7 +94,7 @@ struct sys_address lull_transport_peer(const struct transport *t);
 /* How much may still wait when those who wait for that are told. */
 static inline size_t lull_transport_low(const struct transport *t)
 {
-    return t->flags & TRANSPORT_CLOSING ? 0 : t->low;
+    return t->flags & TRANSPORT_CLOSING ? 0 : t->backlog->low;
 }
 
 /* ---- transport.c ------------------------------------------------------------------- */
@@ -95,6 +104,12 @@ static inline size_t lull_transport_low(const struct transport *t)
 void lull_transport_open(lua_State *L, struct transport *t, int protocol,
                          const struct transport_kind *kind,
                          const struct transport_ends *ends);
+
+/* That of all transports with none of their own.  Makes t one, unless it has that; NULL:
+   no memory. */
+extern struct backlog lull_no_backlog;
+struct backlog *lull_transport_backlog(struct transport *t);
+void lull_free_backlog(lua_State *L, struct backlog *b);
 
 /* Calls connection_made, and has it read. */
 void lull_transport_begin(lua_State *L, struct transport *t);

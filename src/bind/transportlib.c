@@ -90,11 +90,14 @@ static int set_limits(lua_State *L)
     luaL_argcheck(L, low <= high, 2, "low is more than high");
     if (t->flags & TRANSPORT_CLOSING)
         return 0;
-    t->high = high;
-    t->low = low;
+    struct backlog *b = lull_transport_backlog(t);
+    if (b == NULL)
+        return luaL_error(L, "not enough memory");
+    b->high = high;
+    b->low = low;
     lull_transport_wrote(L, t); /* there may be too much by now, */
     if (t->flags & TRANSPORT_FULL && t->kind->queued(t) <= low)
-        lull_wake(t->home->core, &t->writer, 0); /* or too much no longer */
+        lull_wake(t->home->core, &b->writer, 0); /* or too much no longer */
     return 0;
 }
 
@@ -156,6 +159,11 @@ static int gc(lua_State *L)
         lull_transport_forget(t);
     if (t->kind != NULL)
         t->kind->close(L, t, 1, true);
+    if (t->backlog != NULL && t->backlog != &lull_no_backlog) {
+        lull_forget(&t->backlog->writer);
+        lull_free_backlog(L, t->backlog);
+        t->backlog = &lull_no_backlog;
+    }
     return 0;
 }
 
