@@ -42,11 +42,20 @@ static const char parked, linked;
 
 /* ---- parking --------------------------------------------------------------------- */
 
-static int resumed(lua_State *L, int status, lua_KContext k)
+/* Cancelled meanwhile, or lull_here is not whose loop this is. */
+SELDOM static int resumed_slowly(lua_State *L, int status, lua_KContext k)
 {
     struct runtime *rt = lull_runtime(L);
     if (rt->task->scope->cancelled)
         return lull_raisecancel(L, rt);
+    return ((lua_KFunction)k)(L, status, rt->task->waiter.status);
+}
+
+static int resumed(lua_State *L, int status, lua_KContext k)
+{
+    struct runtime *rt = lull_here;
+    if (rt == NULL || rt->running != L || rt->task->scope->cancelled)
+        return resumed_slowly(L, status, k);
     return ((lua_KFunction)k)(L, status, rt->task->waiter.status);
 }
 

@@ -42,12 +42,16 @@ static int slept(lua_State *L, int status, lua_KContext rc)
     return 0;
 }
 
+static inline int give_way(lua_State *L, struct runtime *rt)
+{
+    lull_wait_turn(rt->loop, &rt->task->waiter);
+    return lull_park_in(L, rt, slept);
+}
+
 static int begin_sleep(lua_State *L, struct runtime *rt, lua_Number seconds)
 {
-    if (!(seconds > 0)) {
-        lull_wait_turn(rt->loop, &rt->task->waiter);
-        return lull_park_in(L, rt, slept);
-    }
+    if (!(seconds > 0))
+        return give_way(L, rt);
     lull_wait(&rt->task->waiter);
     return lull_await(L, after(rt->loop, seconds), slept);
 }
@@ -61,11 +65,12 @@ static int sleepk(lua_State *L, int status, lua_KContext rc)
 /* sleep (seconds): suspends; 0 or less gives the others one turn. */
 static int sleep_(lua_State *L)
 {
-    int isnumber;
+    int isinteger;
     struct runtime *rt = lull_runtime(L);
-    lua_Number seconds = (lua_Number)lua_tointegerx(L, 1, &isnumber); /* as 0 mostly is */
-    if (!isnumber)
-        seconds = luaL_checknumber(L, 1);
+    lua_Integer whole = lua_tointegerx(L, 1, &isinteger);
+    if (isinteger && whole <= 0) /* as mostly it is */
+        return lull_may(L, rt) ? give_way(L, rt) : lull_enter_slowly(L, rt, sleepk);
+    lua_Number seconds = luaL_checknumber(L, 1);
     luaL_argcheck(L, seconds == seconds, 1, "not a number");
     return lull_may(L, rt) ? begin_sleep(L, rt, seconds) : lull_enter_slowly(L, rt, sleepk);
 }
