@@ -205,6 +205,26 @@ describe("a call", function()
     assert.error_matches(function() thread.call(function() end) end, "outside of a task")
   end)
 
+  it("that is interrupted may have a finalizer that runs a loop", function()
+    local dir <close> = helper.tempdir()
+    local path = dir.path .. "/told"
+    run(function()
+      thread.limit("calls", 1)
+      local _ <close> = lull.defer(thread.limit, "calls", 4)
+      lull.timeout(0.02, thread.call, function(name)
+        setmetatable({}, {__gc = function()
+          local inner = require("lu" .. "ll")
+          local ok = pcall(inner.run, inner.sleep, 3600)
+          local f <close> = io.open(name, "w")
+          f:write(ok and "slept" or "woken")
+        end})
+        while true do local _ = {} end
+      end, path)
+      thread.call(function() end)
+    end)
+    assert.equal("woken", helper.slurp(path))
+  end)
+
   it("runs that function, though looking at the globals calls another", function()
     local out = helper.child([[
       local thread = require "lull.thread"

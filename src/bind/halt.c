@@ -105,14 +105,15 @@ static int cancel_tasks(lua_State *L)
 }
 
 /* From now on each resume on this loop is looked at, as if it were debugged, by a clock
-   that finds nothing slow; and whoever runs the loop finds a hook when he comes back. */
+   that finds nothing slow; and whoever runs the loop finds a hook when he comes back, but
+   for a finalizer at the end of the state, which no hook reaches. */
 static void heard(lull_loop *loop, lull_waiter *waiter)
 {
     (void)loop;
     struct worker *w = container_of(waiter, struct worker, message.waiter);
     w->posted = 0;
     w->rt->slow = INT64_MAX;
-    arm(w->current);
+    lull_worker_watch(w, w->current);
     lull_callback(w->rt, cancel_tasks, w);
 }
 
