@@ -100,7 +100,8 @@ static inline size_t lull_transport_low(const struct transport *t)
 /* ---- transport.c ------------------------------------------------------------------- */
 
 /* Gives birth to the transport on top of the stack, of that lull_transport_size, which is
-   zeroed but for what its kind needs: the protocol is value `protocol` of the stack, on_end the value behind that. */
+   zeroed but for what its kind needs: the protocol is value `protocol` of the stack,
+   on_end the value behind that. */
 void lull_transport_open(lua_State *L, struct transport *t, int protocol,
                          const struct transport_kind *kind,
                          const struct transport_ends *ends);
