@@ -417,8 +417,8 @@ static inline int resume(struct runtime *rt, struct task *t, lua_State *co,
                          lua_State *outer, int nargs, int *nresults)
 {
 #ifdef LULL_STRESS
-    if (rt->idle.slots < 1024) /* whatever young nobody holds is gone now */
-        lua_gc(rt->L, LUA_GCSTEP, 0);
+    if (rt->idle.slots < 1024 && lua_gc(rt->L, LUA_GCISRUNNING))
+        lua_gc(rt->L, LUA_GCSTEP, 0); /* whatever young nobody holds is gone now */
 #endif
     t->co = rt->running = co;
     rt->outer = outer;
