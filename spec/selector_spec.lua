@@ -37,8 +37,8 @@ local function now(s, fd)
   return (s:wait(0)[fd])
 end
 
--- The same, but may take until it has come over the loopback device, or through a terminal;
--- others may be ready before.
+-- The same, but may take until it has come over the loopback device, or through a
+-- terminal; others may be ready before.
 local function soon(s, fd)
   local give_up <const> = os.time() + 10
   local ready
