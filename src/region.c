@@ -1,7 +1,7 @@
 /* The blocks of a region.  Small ones are of sixty-four sizes, larger ones of four between
-   two powers of two; what is given back is kept for the next of its size, and the rest is taken from
-   the end of what was used.  All that says so stands at the beginning of the memory that
-   is copied, so restoring is one memcpy.
+   two powers of two; what is given back is kept for the next of its size, and the rest is
+   taken from the end of what was used.  All that says so stands at the beginning of the
+   memory that is copied, so restoring is one memcpy.
 
    Where addresses are watched, what is no block may not be touched; only what is copied
    may, all of it: where blocks begin and end in there is forgotten. */

@@ -6,7 +6,8 @@
    addresses.  So the next one finds what a new state would have: its globals, libraries
    and metatables, registry, loaded modules, hooks, the pace of the collector; nothing has
    to be found out or undone.  The random numbers alone must not be the same again: they
-   are seeded for each call.
+   are seeded for each call.  Who calls one function again and again has a second copy, in
+   which that is loaded.
 
    Putting it back forgets what the call made, and that is all that closing a state does,
    but for finalizers: files are closed, C libraries unloaded, memory given back that is

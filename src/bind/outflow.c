@@ -288,7 +288,7 @@ static int queue_all(lua_State *L, struct stream *s, int top, size_t skip)
     return 0;
 }
 
-/* The same at once, on behalf of the task that writes. */
+/* drain, on behalf of the task that writes, which is charged for it. */
 static int drain_now(lua_State *L, lull_loop *loop, struct stream *s)
 {
     size_t before = s->out->queued;

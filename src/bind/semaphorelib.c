@@ -10,8 +10,7 @@ struct semaphore {
 };
 
 struct permit {
-    struct semaphore
-        *semaphore; /* which is its uservalue; NULL: it has been given back */
+    struct semaphore *semaphore; /* its uservalue; NULL: it has been given back */
 };
 
 static struct semaphore *checksemaphore(lua_State *L)

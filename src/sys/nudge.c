@@ -11,8 +11,8 @@
 
    So the first thread that wants to be nudged takes one real-time signal for this
    process, the highest that nobody uses.  Only threads that have listened once have it
-   unblocked, it restarts system calls, and it does nothing where nobody listens.  Programs that
-   run no Lua on other threads never get here. */
+   unblocked, it restarts system calls, and it does nothing where nobody listens.
+   Programs that run no Lua on other threads never get here. */
 #include "nudge.h"
 
 #include <errno.h>
